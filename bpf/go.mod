@@ -1,0 +1,4 @@
+module github.com/weir-net/weir/bpf
+
+go 1.26
+

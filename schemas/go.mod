@@ -1,0 +1,4 @@
+module github.com/weir-net/weir/schemas
+
+go 1.26
+
