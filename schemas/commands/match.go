@@ -1,0 +1,180 @@
+package commands
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/weir-net/weir/schemas"
+)
+
+// The names of a match's fields, in JSON and in keys, in canonical order.
+const (
+	fieldSource          = "source"
+	fieldDestination     = "destination"
+	fieldProtocol        = "protocol"
+	fieldSourcePort      = "source_port"
+	fieldDestinationPort = "destination_port"
+	fieldTCPFlags        = "tcp_flags"
+)
+
+// The protocols that matches treat specially.
+const (
+	protocolTCP     = 6
+	protocolUDP     = 17
+	protocolSCTP    = 132
+	protocolUDPLite = 136
+)
+
+// String returns the canonical text that keys carry: the bare prefix if only
+// Source is set, else the fields that are set, "name=value" in canonical order
+// and joined by commas.
+func (m Match) String() string {
+	if m.Source.IsValid() && m == (Match{Source: m.Source}) {
+		return m.Source.String()
+	}
+	var b strings.Builder
+	add := func(name, value string) {
+		if b.Len() > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(name + "=" + value)
+	}
+	if m.Source.IsValid() {
+		add(fieldSource, m.Source.String())
+	}
+	if m.Destination.IsValid() {
+		add(fieldDestination, m.Destination.String())
+	}
+	if m.Protocol != 0 {
+		add(fieldProtocol, schemas.FormatProtocol(m.Protocol))
+	}
+	if m.SourcePort != 0 {
+		add(fieldSourcePort, strconv.Itoa(int(m.SourcePort)))
+	}
+	if m.DestinationPort != 0 {
+		add(fieldDestinationPort, strconv.Itoa(int(m.DestinationPort)))
+	}
+	if m.TCPFlags != (TCPFlags{}) {
+		add(fieldTCPFlags, m.TCPFlags.String())
+	}
+	return b.String()
+}
+
+// Check reports why m cannot be a lease's match.
+func (m Match) Check() error {
+	switch {
+	case !m.Source.IsValid() && !m.Destination.IsValid():
+		return schemas.Refuse(schemas.FaultField, "match: want a source, a destination or both")
+	case m.Source.IsValid() && m.Destination.IsValid() && m.Source.Addr().Is4() != m.Destination.Addr().Is4():
+		return schemas.Refuse(schemas.FaultField, "match: source %v and destination %v are of different families", m.Source, m.Destination)
+	case m.TCPFlags.Value&^m.TCPFlags.Mask != 0:
+		return schemas.Refuse(schemas.FaultField, "match: tcp_flags value %#x lies outside the mask %#x", m.TCPFlags.Value, m.TCPFlags.Mask)
+	case m.TCPFlags != (TCPFlags{}) && m.Protocol != protocolTCP:
+		return schemas.Refuse(schemas.FaultField, "match: tcp_flags needs protocol tcp")
+	case (m.SourcePort != 0 || m.DestinationPort != 0) && !hasPorts(m.Protocol):
+		return schemas.Refuse(schemas.FaultField, "match: a port needs protocol tcp, udp, udplite or sctp")
+	}
+	for _, p := range [...]netip.Prefix{m.Source, m.Destination} {
+		if p.IsValid() && (p != p.Masked() || p.Addr().Is4In6()) {
+			return schemas.Refuse(schemas.FaultField, "match: %v is not masked, or not a plain address", p)
+		}
+	}
+	return nil
+}
+
+func hasPorts(protocol uint8) bool {
+	switch protocol {
+	case protocolTCP, protocolUDP, protocolUDPLite, protocolSCTP:
+		return true
+	}
+	return false
+}
+
+// ParseMatch parses the canonical text; any other spelling is an error that
+// names the canonical one.
+func ParseMatch(s string) (Match, error) {
+	var m Match
+	if !strings.Contains(s, "=") {
+		var err error
+		if m.Source, err = ParsePrefix(s); err != nil {
+			return Match{}, err
+		}
+	} else {
+		for part := range strings.SplitSeq(s, ",") {
+			name, value, ok := strings.Cut(part, "=")
+			if !ok {
+				return Match{}, schemas.Refuse(schemas.FaultKey, "match %q: %q is not name=value", s, part)
+			}
+			if err := m.set(name, value); err != nil {
+				return Match{}, err
+			}
+		}
+	}
+	if err := m.Check(); err != nil {
+		return Match{}, err
+	}
+	if c := m.String(); c != s {
+		return Match{}, schemas.Refuse(schemas.FaultKey, "match %q: write it %q", s, c)
+	}
+	return m, nil
+}
+
+// set reads one field from its text.
+func (m *Match) set(name, value string) (err error) {
+	switch name {
+	case fieldSource:
+		m.Source, err = ParsePrefix(value)
+	case fieldDestination:
+		m.Destination, err = ParsePrefix(value)
+	case fieldProtocol:
+		m.Protocol, err = schemas.ParseProtocol(value)
+	case fieldSourcePort:
+		m.SourcePort, err = parsePort(name, value)
+	case fieldDestinationPort:
+		m.DestinationPort, err = parsePort(name, value)
+	case fieldTCPFlags:
+		m.TCPFlags, err = ParseTCPFlags(value)
+	default:
+		// A field that this code does not know narrows the match: ignoring it
+		// would cover packets that the issuer did not mean.
+		err = schemas.Refuse(schemas.FaultField, "match: unknown field %q", name)
+	}
+	return err
+}
+
+func parsePort(name, value string) (uint16, error) {
+	p, err := strconv.ParseUint(value, 10, 16)
+	if err != nil || p == 0 {
+		return 0, schemas.Refuse(schemas.FaultField, "%s %q: want 1 to 65535", name, value)
+	}
+	return uint16(p), nil
+}
+
+// ParsePrefix reads a masked prefix, or a bare address as its /32 or /128.
+// Host bits, zones and IPv4-mapped addresses are errors.
+func ParsePrefix(s string) (netip.Prefix, error) {
+	if len(s) > 64 {
+		return netip.Prefix{}, schemas.Refuse(schemas.FaultField, "%q is no address or prefix", schemas.Printable(s, 64))
+	}
+	var p netip.Prefix
+	if strings.Contains(s, "/") {
+		var err error
+		if p, err = netip.ParsePrefix(s); err != nil {
+			return netip.Prefix{}, schemas.Refuse(schemas.FaultField, "%q is no address or prefix", s)
+		}
+	} else {
+		a, err := netip.ParseAddr(s)
+		if err != nil || a.Zone() != "" {
+			return netip.Prefix{}, schemas.Refuse(schemas.FaultField, "%q is no address or prefix", s)
+		}
+		p = netip.PrefixFrom(a, a.BitLen())
+	}
+	if p.Addr().Is4In6() {
+		return netip.Prefix{}, schemas.Refuse(schemas.FaultField, "%q is an IPv4 address in IPv6 clothes, write it as IPv4", s)
+	}
+	if p != p.Masked() {
+		return netip.Prefix{}, schemas.Refuse(schemas.FaultField, "%q has bits beyond its length, did you mean %v?", s, p.Masked())
+	}
+	return p, nil
+}

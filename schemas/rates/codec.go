@@ -1,0 +1,134 @@
+package rates
+
+import (
+	"math"
+	"time"
+
+	"github.com/weir-net/weir/schemas"
+)
+
+// Version is the v of this record.
+const Version = 1
+
+// What the codec takes at most.
+const (
+	MaxValueBytes = 1 << 20
+	MaxTop        = 256
+	MaxTargets    = 256 // victims, and ports
+)
+
+// Key returns the record's key, "<host>/<ifname>".
+func (r *Record) Key() string { return schemas.InterfaceKey(r.Host, r.Interface) }
+
+// Encode returns the value of r. The error is a *schemas.RecordError.
+func Encode(r Record) ([]byte, error) {
+	if err := check(&r); err != nil {
+		return nil, err
+	}
+	w := wire{
+		V: Version, Host: r.Host, Interface: r.Interface, BootID: r.BootID, Seq: r.Seq,
+		Start: r.Start.UTC(), End: r.End.UTC(),
+		PPS: r.PPS, BPS: r.BPS, DroppedPPS: r.DroppedPPS, PPSEWMA: r.PPSEWMA,
+		Classes:  classRates(&r),
+		Window1s: countsToWire(r.Window1s), Window10s: countsToWire(r.Window10s),
+		Covered: r.Covered.Seconds(), NonIP: r.NonIP1s, Malformed: r.Malformed1s,
+		Sources: r.Sources1s, Sources10s: r.Sources10s,
+		SYNSources: r.SYNSources1s, SYNSources10s: r.SYNSources10s,
+		SYNACKSources: r.SYNACKSources1s, SYNACKSources10s: r.SYNACKSources10s,
+		Complete: r.Complete, Truncated: r.Truncated, LostWindows: r.LostWindows,
+		Duplicates: r.Duplicates, Stale: r.Stale,
+		Top: make([]wireSource, 0, len(r.Top)), Victims: targetsToWire(r.Victims), Ports: targetsToWire(r.Ports),
+		EvidencePartition: r.EvidencePartition, EvidenceOffset: r.EvidenceOffset,
+	}
+	for _, s := range r.Top {
+		w.Top = append(w.Top, wireSource{
+			Source: s.Source, PPS: s.PPS, BPS: s.BPS, PortPairs: s.PortPairs,
+			Window1s: countsToWire(s.Window1s), Window10s: countsToWire(s.Window10s),
+		})
+	}
+	return schemas.EncodeJSON("rates", w, MaxValueBytes)
+}
+
+// Decode is the inverse of Encode. The error is a *schemas.RecordError.
+func Decode(value []byte) (Record, error) {
+	var w wire
+	if err := schemas.DecodeJSON("rates", value, MaxValueBytes, Version, &w); err != nil {
+		return Record{}, err
+	}
+	if !(w.Covered >= 0 && w.Covered <= 86_400) {
+		return Record{}, schemas.Refuse(schemas.FaultField, "covered_seconds is %v", w.Covered)
+	}
+	r := Record{
+		Host: w.Host, Interface: w.Interface, BootID: w.BootID, Seq: w.Seq, Start: w.Start, End: w.End,
+		PPS: w.PPS, BPS: w.BPS, DroppedPPS: w.DroppedPPS, PPSEWMA: w.PPSEWMA,
+		Window1s: w.Window1s.counts(), Window10s: w.Window10s.counts(),
+		Covered: time.Duration(math.Round(w.Covered * float64(time.Second))),
+		NonIP1s: w.NonIP, Malformed1s: w.Malformed,
+		Sources1s: w.Sources, Sources10s: w.Sources10s,
+		SYNSources1s: w.SYNSources, SYNSources10s: w.SYNSources10s,
+		SYNACKSources1s: w.SYNACKSources, SYNACKSources10s: w.SYNACKSources10s,
+		Complete: w.Complete, Truncated: w.Truncated, LostWindows: w.LostWindows,
+		Duplicates: w.Duplicates, Stale: w.Stale,
+		Victims: targetsFromWire(w.Victims), Ports: targetsFromWire(w.Ports),
+		EvidencePartition: w.EvidencePartition, EvidenceOffset: w.EvidenceOffset,
+	}
+	for _, s := range w.Top {
+		r.Top = append(r.Top, Source{
+			Source: s.Source, PPS: s.PPS, BPS: s.BPS, PortPairs: s.PortPairs,
+			Window1s: s.Window1s.counts(), Window10s: s.Window10s.counts(),
+		})
+	}
+	if err := check(&r); err != nil {
+		return Record{}, err
+	}
+	return r, nil
+}
+
+// classRates spreads PPS over the classes.
+func classRates(r *Record) map[string]float64 {
+	out := make(map[string]float64, schemas.NumClasses)
+	for class, packets := range r.Window1s.ByClass {
+		out[schemas.ClassNames[class]] = 0
+		if r.Window1s.Packets > 0 {
+			rate := r.PPS * float64(packets) / float64(r.Window1s.Packets)
+			out[schemas.ClassNames[class]] = math.Round(rate*1000) / 1000
+		}
+	}
+	return out
+}
+
+func check(r *Record) error {
+	if err := schemas.CheckName(r.Host); err != nil {
+		return schemas.Refuse(schemas.FaultField, "host: %v", err)
+	}
+	if err := schemas.CheckName(r.Interface); err != nil {
+		return schemas.Refuse(schemas.FaultField, "interface: %v", err)
+	}
+	for _, f := range [...]float64{r.PPS, r.BPS, r.DroppedPPS, r.PPSEWMA} {
+		if !isRate(f) {
+			return schemas.Refuse(schemas.FaultField, "a rate is %v", f)
+		}
+	}
+	switch {
+	case r.BootID == "":
+		return schemas.Refuse(schemas.FaultField, "boot_id is empty")
+	case len(r.Top) > MaxTop:
+		return schemas.Refuse(schemas.FaultTooLarge, "%d sources in top, at most %d", len(r.Top), MaxTop)
+	case len(r.Victims) > MaxTargets || len(r.Ports) > MaxTargets:
+		return schemas.Refuse(schemas.FaultTooLarge, "%d victims and %d ports, at most %d each", len(r.Victims), len(r.Ports), MaxTargets)
+	case r.Covered < 0:
+		return schemas.Refuse(schemas.FaultField, "covers %v", r.Covered)
+	}
+	for i := range r.Top {
+		s := &r.Top[i]
+		if !s.Source.IsValid() || s.Source.Is4In6() || s.Source.Zone() != "" {
+			return schemas.Refuse(schemas.FaultField, "top: source %v", s.Source)
+		}
+		if !isRate(s.PPS) || !isRate(s.BPS) {
+			return schemas.Refuse(schemas.FaultField, "top: source %v has rates %v and %v", s.Source, s.PPS, s.BPS)
+		}
+	}
+	return nil
+}
+
+func isRate(f float64) bool { return f >= 0 && !math.IsInf(f, 0) }

@@ -1,0 +1,194 @@
+package rates
+
+import (
+	"encoding/json"
+	"net/netip"
+	"time"
+
+	"github.com/weir-net/weir/schemas"
+)
+
+// wire is the JSON of a Record. Counts are packets, bytes and numbers over the
+// window that the name says; without one, over 1 s.
+type wire struct {
+	V          int                `json:"v"`
+	Host       string             `json:"host"`
+	Interface  string             `json:"interface"`
+	BootID     string             `json:"boot_id"`
+	Seq        uint64             `json:"seq"`
+	Start      time.Time          `json:"start"`
+	End        time.Time          `json:"end"`
+	PPS        float64            `json:"pps"`
+	BPS        float64            `json:"bps"`
+	DroppedPPS float64            `json:"dropped_pps"`
+	PPSEWMA    float64            `json:"pps_ewma"`
+	Classes    map[string]float64 `json:"classes"` // packets per second, for people; not read back
+	Window1s   wireCounts         `json:"window_1s"`
+	Window10s  wireCounts         `json:"window_10s"`
+	Covered    float64            `json:"covered_seconds"`
+	NonIP      uint64             `json:"non_ip"`
+	Malformed  uint64             `json:"malformed"`
+
+	Sources          uint64 `json:"sources"`
+	Sources10s       uint64 `json:"sources_10s"`
+	SYNSources       uint64 `json:"syn_sources"`
+	SYNSources10s    uint64 `json:"syn_sources_10s"`
+	SYNACKSources    uint64 `json:"synack_sources"`
+	SYNACKSources10s uint64 `json:"synack_sources_10s"`
+
+	Complete    bool         `json:"complete"`
+	Truncated   bool         `json:"truncated"`
+	LostWindows uint64       `json:"lost_windows"`
+	Duplicates  uint64       `json:"duplicates"`
+	Stale       bool         `json:"stale"`
+	Top         []wireSource `json:"top"`
+	Victims     []wireTarget `json:"victims"`
+	Ports       []wireTarget `json:"ports"`
+
+	EvidencePartition int32 `json:"evidence_partition"`
+	EvidenceOffset    int64 `json:"evidence_offset"`
+}
+
+type wireCounts struct {
+	Packets  uint64  `json:"packets"`
+	Bytes    uint64  `json:"bytes"`
+	UDPBytes uint64  `json:"udp_bytes,omitempty"`
+	Dropped  uint64  `json:"dropped,omitempty"`
+	Classes  classes `json:"classes,omitzero"`
+}
+
+// classes is packets by class, as an object with the class names; zeros are
+// left out.
+type classes struct {
+	SYN       uint64 `json:"syn,omitempty"`
+	SYNACK    uint64 `json:"synack,omitempty"`
+	RST       uint64 `json:"rst,omitempty"`
+	TCPOther  uint64 `json:"tcp_other,omitempty"`
+	UDP       uint64 `json:"udp,omitempty"`
+	ICMP      uint64 `json:"icmp,omitempty"`
+	FragLater uint64 `json:"frag_later,omitempty"`
+	Other     uint64 `json:"other,omitempty"`
+}
+
+type wireSource struct {
+	Source    netip.Addr `json:"source"`
+	PPS       float64    `json:"pps"`
+	BPS       float64    `json:"bps"`
+	PortPairs uint32     `json:"port_pairs,omitempty"`
+	Window1s  wireCounts `json:"window_1s"`
+	Window10s wireCounts `json:"window_10s"`
+}
+
+type wireTarget struct {
+	Destination *netip.Addr `json:"destination,omitempty"`
+	Class       className   `json:"class"`
+	Protocol    protocol    `json:"protocol"`
+	Port        uint16      `json:"port"`
+	Packets     uint64      `json:"packets"`
+	Packets10s  uint64      `json:"packets_10s"`
+	Bytes       uint64      `json:"bytes"`
+	Dropped     uint64      `json:"dropped,omitempty"`
+	Sources     uint64      `json:"sources"`
+	Sources10s  uint64      `json:"sources_10s"`
+}
+
+// className is a class by its name. One that this code does not know reads as
+// ClassOther.
+type className schemas.Class
+
+// MarshalJSON writes the name.
+func (c className) MarshalJSON() ([]byte, error) { return json.Marshal(schemas.Class(c).String()) }
+
+// UnmarshalJSON reads the name.
+func (c *className) UnmarshalJSON(b []byte) error {
+	var s string
+	if err := json.Unmarshal(b, &s); err != nil {
+		return err
+	}
+	class, ok := schemas.ParseClass(s)
+	if !ok {
+		class = schemas.ClassOther
+	}
+	*c = className(class)
+	return nil
+}
+
+// protocol is an IP protocol by its name, as in commands; zero is "".
+type protocol uint8
+
+// MarshalJSON writes the name.
+func (p protocol) MarshalJSON() ([]byte, error) {
+	if p == 0 {
+		return []byte(`""`), nil
+	}
+	return json.Marshal(schemas.FormatProtocol(uint8(p)))
+}
+
+// UnmarshalJSON reads the name.
+func (p *protocol) UnmarshalJSON(b []byte) error {
+	var s string
+	if err := json.Unmarshal(b, &s); err != nil || s == "" {
+		return err
+	}
+	n, err := schemas.ParseProtocol(s)
+	*p = protocol(n)
+	return err
+}
+
+func countsToWire(c Counts) wireCounts {
+	b := &c.ByClass
+	return wireCounts{
+		Packets: c.Packets, Bytes: c.Bytes, UDPBytes: c.UDPBytes, Dropped: c.Dropped,
+		Classes: classes{
+			SYN: b[schemas.ClassSYN], SYNACK: b[schemas.ClassSYNACK], RST: b[schemas.ClassRST],
+			TCPOther: b[schemas.ClassTCPOther], UDP: b[schemas.ClassUDP], ICMP: b[schemas.ClassICMP],
+			FragLater: b[schemas.ClassFragLater], Other: b[schemas.ClassOther],
+		},
+	}
+}
+
+func (w wireCounts) counts() Counts {
+	return Counts{
+		Packets: w.Packets, Bytes: w.Bytes, UDPBytes: w.UDPBytes, Dropped: w.Dropped,
+		ByClass: [schemas.NumClasses]uint64{
+			schemas.ClassSYN: w.Classes.SYN, schemas.ClassSYNACK: w.Classes.SYNACK, schemas.ClassRST: w.Classes.RST,
+			schemas.ClassTCPOther: w.Classes.TCPOther, schemas.ClassUDP: w.Classes.UDP, schemas.ClassICMP: w.Classes.ICMP,
+			schemas.ClassFragLater: w.Classes.FragLater, schemas.ClassOther: w.Classes.Other,
+		},
+	}
+}
+
+func targetsToWire(targets []Target) []wireTarget {
+	out := make([]wireTarget, 0, len(targets)) // [] rather than null
+	for _, t := range targets {
+		w := wireTarget{
+			Class: className(t.Class), Protocol: protocol(t.Protocol), Port: t.Port,
+			Packets: t.Packets1s, Packets10s: t.Packets10s, Bytes: t.Bytes1s, Dropped: t.Dropped1s,
+			Sources: t.Sources1s, Sources10s: t.Sources10s,
+		}
+		if t.Destination.IsValid() {
+			w.Destination = &t.Destination
+		}
+		out = append(out, w)
+	}
+	return out
+}
+
+func targetsFromWire(targets []wireTarget) []Target {
+	if len(targets) == 0 {
+		return nil
+	}
+	out := make([]Target, 0, len(targets))
+	for _, w := range targets {
+		t := Target{
+			Class: schemas.Class(w.Class), Protocol: uint8(w.Protocol), Port: w.Port,
+			Packets1s: w.Packets, Packets10s: w.Packets10s, Bytes1s: w.Bytes, Dropped1s: w.Dropped,
+			Sources1s: w.Sources, Sources10s: w.Sources10s,
+		}
+		if w.Destination != nil {
+			t.Destination = *w.Destination
+		}
+		out = append(out, t)
+	}
+	return out
+}
