@@ -35,10 +35,13 @@ func DecodeJSON(name string, value []byte, limit, version int, out any) error {
 
 // EncodeJSON writes in as DecodeJSON reads it, at most limit bytes.
 func EncodeJSON(name string, in any, limit int) ([]byte, error) {
-	b, err := json.Marshal(in)
-	if err != nil {
+	var buf bytes.Buffer
+	e := json.NewEncoder(&buf)
+	e.SetEscapeHTML(false) // people read these values
+	if err := e.Encode(in); err != nil {
 		return nil, Refuse(FaultSyntax, "encoding %s: %v", name, err)
 	}
+	b := bytes.TrimSuffix(buf.Bytes(), []byte("\n"))
 	if len(b) > limit {
 		return nil, Refuse(FaultTooLarge, "%s has %d bytes, at most %d", name, len(b), limit)
 	}

@@ -43,9 +43,8 @@ func Encode(c Command) (key, value []byte, err error) {
 	if c.Action != SetMode {
 		w.Match = matchToWire(c.Match)
 	}
-	value, err = json.Marshal(w)
-	if err != nil {
-		return nil, nil, schemas.Refuse(schemas.FaultSyntax, "encoding a command: %v", err)
+	if value, err = schemas.EncodeJSON("command", w, MaxValueBytes); err != nil {
+		return nil, nil, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Extra)) {
 		if isField(name) {

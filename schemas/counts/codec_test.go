@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/weir-net/weir/schemas"
+	"github.com/weir-net/weir/schemas/internal/golden"
 )
 
 // example is a record with every field in use.
@@ -36,9 +37,67 @@ func example() Record {
 	}
 }
 
-func TestRoundTrip(t *testing.T) {
-	want := example()
-	value, err := Encode(want)
+// tail is a record with nothing but IPv4 sources that sent SYN: most columns
+// are left out.
+func tail() Record {
+	r := example()
+	r.Totals, r.Truncated, r.Chunk = nil, false, 1
+	r.Sources = []Source{
+		{Address: netip.MustParseAddr("198.51.100.1"), Counters: Counters{Packets: 1, Bytes: 60, ByClass: [schemas.NumClasses]uint64{1}}},
+		{Address: netip.MustParseAddr("198.51.100.2"), Counters: Counters{Packets: 1, Bytes: 60, ByClass: [schemas.NumClasses]uint64{1}}},
+	}
+	return r
+}
+
+// quiet is a window without a packet.
+func quiet() Record {
+	r := example()
+	r.Totals, r.Truncated, r.Chunks, r.Sources, r.Direction = &Totals{}, false, 1, nil, ""
+	return r
+}
+
+func TestGolden(t *testing.T) {
+	for name, want := range map[string]Record{"full": example(), "tail": tail(), "quiet": quiet()} {
+		t.Run(name, func(t *testing.T) {
+			value, err := Encode(want)
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden.Check(t, name, value)
+			got, err := Decode(value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("got  %+v\nwant %+v", got, want)
+			}
+		})
+	}
+}
+
+// TestEncoderReuse: nothing of a former record may leak into the next.
+func TestEncoderReuse(t *testing.T) {
+	var e Encoder
+	for i, r := range []Record{example(), tail(), quiet(), tail(), example()} {
+		got, err := e.Append([]byte("x"), &r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := Encode(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(got) != "x"+string(want) {
+			t.Errorf("record %d differs from what a fresh encoder writes", i)
+		}
+	}
+}
+
+func TestIPv4SourcesComeFirst(t *testing.T) {
+	r := tail()
+	six := Source{Address: netip.MustParseAddr("2001:db8::1"), Counters: Counters{Packets: 9, ByClass: [schemas.NumClasses]uint64{9}}}
+	r.Sources = append([]Source{six}, r.Sources...)
+	value, err := Encode(r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +105,8 @@ func TestRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("got  %+v\nwant %+v", got, want)
+	want := append(tail().Sources, six)
+	if !reflect.DeepEqual(got.Sources, want) {
+		t.Errorf("got %+v, want %+v", got.Sources, want)
 	}
 }
