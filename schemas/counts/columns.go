@@ -2,6 +2,7 @@ package counts
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/weir-net/weir/schemas"
 	"github.com/weir-net/weir/schemas/counts/internal/countspb"
@@ -17,71 +18,89 @@ const (
 )
 
 // columns holds sources by column between uses, so that an Encoder allocates
-// them once.
+// them once. Only columns with something in them are filled: most sources use
+// one or two classes.
 type columns struct {
 	ipv4, ipv6 []byte
+	rows       []*Source // the IPv4 ones first
 	counters   [numColumns][]uint64
 	portPairs  []uint64
-	used       [numColumns]bool // whether the column has anything but zeros
-	pairsUsed  bool
+	or         Source // bitwise OR of each column: zero if it is all zeros
 }
 
-// fill replaces what c holds with sources, the IPv4 ones first.
+// fill replaces what c holds with sources.
 func (c *columns) fill(sources []Source) error {
-	c.ipv4, c.ipv6, c.portPairs = c.ipv4[:0], c.ipv6[:0], c.portPairs[:0]
-	for i := range c.counters {
-		c.counters[i] = c.counters[i][:0]
-		c.used[i] = false
-	}
-	c.pairsUsed = false
-	v6 := 0
+	c.ipv4, c.ipv6, c.rows, c.or = c.ipv4[:0], c.ipv6[:0], c.rows[:0], Source{}
 	for i := range sources {
-		a := sources[i].Address
-		switch {
+		s := &sources[i]
+		switch a := s.Address; {
 		case a.Is4():
 			b := a.As4()
 			c.ipv4 = append(c.ipv4, b[:]...)
-			c.row(&sources[i])
-		case a.Is6() && !a.Is4In6() && a.Zone() == "":
-			v6++
-		default:
+			c.rows = append(c.rows, s)
+		case !a.Is6() || a.Is4In6() || a.Zone() != "":
 			return schemas.Refuse(schemas.FaultField, "source %v: want a plain IPv4 or IPv6 address", a)
 		}
+		c.note(s)
 	}
-	for i := 0; v6 > 0; i++ {
+	for i := 0; len(c.rows) < len(sources); i++ {
 		if a := sources[i].Address; a.Is6() {
 			b := a.As16()
 			c.ipv6 = append(c.ipv6, b[:]...)
-			c.row(&sources[i])
-			v6--
+			c.rows = append(c.rows, &sources[i])
 		}
 	}
-	for i, column := range c.counters {
-		if c.used[i] {
+	for i := range c.counters {
+		c.counters[i] = c.counters[i][:0]
+		or := c.or.column(i)
+		if or == 0 {
+			continue
+		}
+		column := slices.Grow(c.counters[i], len(c.rows))[:len(c.rows)]
+		for row, s := range c.rows {
+			column[row] = s.column(i)
+		}
+		c.counters[i] = column
+		if or > MaxCount {
 			if err := checkCounts("sources", column); err != nil {
 				return err
 			}
 		}
 	}
+	c.portPairs = c.portPairs[:0]
+	if c.or.PortPairs != 0 {
+		for _, s := range c.rows {
+			c.portPairs = append(c.portPairs, s.PortPairs)
+		}
+	}
 	return nil
 }
 
-// row appends one source's counters.
-func (c *columns) row(s *Source) {
+// note ors s into c.or.
+func (c *columns) note(s *Source) {
 	for i, v := range s.ByClass {
-		c.put(i, v)
+		c.or.ByClass[i] |= v
 	}
-	c.put(columnUDPBytes, s.UDPBytes)
-	c.put(columnDropped, s.Dropped)
-	c.put(columnPackets, s.Packets)
-	c.put(columnBytes, s.Bytes)
-	c.portPairs = append(c.portPairs, s.PortPairs)
-	c.pairsUsed = c.pairsUsed || s.PortPairs != 0
+	c.or.UDPBytes |= s.UDPBytes
+	c.or.Dropped |= s.Dropped
+	c.or.Packets |= s.Packets
+	c.or.Bytes |= s.Bytes
+	c.or.PortPairs |= s.PortPairs
 }
 
-func (c *columns) put(column int, v uint64) {
-	c.counters[column] = append(c.counters[column], v)
-	c.used[column] = c.used[column] || v != 0
+// column returns the value of s in a counter column.
+func (s *Source) column(i int) uint64 {
+	switch i {
+	case columnUDPBytes:
+		return s.UDPBytes
+	case columnDropped:
+		return s.Dropped
+	case columnPackets:
+		return s.Packets
+	case columnBytes:
+		return s.Bytes
+	}
+	return s.ByClass[i]
 }
 
 // toWire points w at the columns; those of zeros stay away.
@@ -89,13 +108,9 @@ func (c *columns) toWire(w *countspb.Sources) {
 	w.Reset()
 	w.Ipv4, w.Ipv6 = c.ipv4, c.ipv6
 	for i, column := range wireColumns(w) {
-		if c.used[i] {
-			*column = c.counters[i]
-		}
+		*column = c.counters[i]
 	}
-	if c.pairsUsed {
-		w.PortPairs = c.portPairs
-	}
+	w.PortPairs = c.portPairs
 }
 
 // wireColumns returns w's counter columns in the order of columns.counters.
