@@ -89,11 +89,11 @@ func inNamespace(name string, fn func() error) error {
 	return <-done
 }
 
-// InLab reports whether the calling process was started inside a lab: its
+// InLab returns nil if the calling thread is inside a lab: its
 // network namespace is one of the named ones and not the machine's.
 func InLab() error {
 	var self, init unix.Stat_t
-	if err := unix.Stat("/proc/self/ns/net", &self); err != nil {
+	if err := unix.Stat("/proc/thread-self/ns/net", &self); err != nil {
 		return fmt.Errorf("looking up the own namespace: %w", err)
 	}
 	if err := unix.Stat("/proc/1/ns/net", &init); err == nil && self.Ino == init.Ino && self.Dev == init.Dev {
