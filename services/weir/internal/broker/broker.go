@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-net/weir/schemas"
@@ -201,11 +202,15 @@ func (c *Client) spans(ctx context.Context, topic string, start Start) (map[int3
 }
 
 // Newest returns the latest timestamp that topic holds, zero if it is empty. It
-// is the broker's clock, whatever ours says.
+// is the broker's clock, whatever ours says. A broker that cannot answer (before
+// Kafka 3.0, and the embedded one, which has our clock) gets our time.
 func (c *Client) Newest(ctx context.Context, topic string) (time.Time, error) {
 	listed, err := c.admin.ListMaxTimestampOffsets(ctx, topic)
 	if err == nil {
 		err = listed.Error()
+	}
+	if errors.Is(err, kerr.UnsupportedVersion) {
+		return time.Now(), nil
 	}
 	if err != nil {
 		return time.Time{}, topicError(topic, err)

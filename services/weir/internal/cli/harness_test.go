@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"sync"
 	"testing"
 	"time"
@@ -52,8 +53,17 @@ func (l *lab) run(args ...string) result { return l.runWith(nil, args...) }
 
 func (l *lab) runWith(change func(*Env), args ...string) result {
 	var out, errOut bytes.Buffer
-	env := Env{
-		Out: &out, Err: &errOut, Version: "test",
+	env := l.env(&out, &errOut)
+	if change != nil {
+		change(&env)
+	}
+	code := Run(l.t.Context(), env, args)
+	return result{code, out.String(), errOut.String()}
+}
+
+func (l *lab) env(out, errOut io.Writer) Env {
+	return Env{
+		Out: out, Err: errOut, Version: "test",
 		Getenv:   func(k string) string { return map[string]string{"WEIR_ISSUER": "alice"}[k] },
 		Hostname: func() (string, error) { return "desk", nil },
 		Connect: func(brokers []string, prefix string) ([]kgo.Opt, schemas.Topics, error) {
@@ -63,11 +73,6 @@ func (l *lab) runWith(change func(*Env), args ...string) result {
 			return []kgo.Opt{kgo.SeedBrokers(brokers...), kgo.MetadataMinAge(50 * time.Millisecond)}, schemas.NewTopics(prefix), nil
 		},
 	}
-	if change != nil {
-		change(&env)
-	}
-	code := Run(l.t.Context(), env, args)
-	return result{code, out.String(), errOut.String()}
 }
 
 // into reads the JSON that the command printed.

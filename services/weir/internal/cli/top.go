@@ -96,7 +96,10 @@ func (a *app) top(ctx context.Context, f topFlags) error {
 	if err != nil {
 		return err
 	}
-	since := broker.Since(newest.Add(-schemas.StaleAfter))
+	since := broker.FromStart()
+	if !newest.IsZero() {
+		since = broker.Since(newest.Add(-schemas.StaleAfter))
+	}
 	b := &board{records: make(map[string]seenRates)}
 	switch {
 	case a.json() && f.follow:
