@@ -29,6 +29,9 @@ type Client struct {
 // Open connects and asks a broker for an answer. opts are the connection's
 // options, used for every further connection as well.
 func Open(ctx context.Context, opts []kgo.Opt, topics schemas.Topics) (*Client, error) {
+	// A command runs once: what it asks must not be answered from what a topic
+	// was seconds ago.
+	opts = append(slices.Clone(opts), kgo.MetadataMinAge(100*time.Millisecond))
 	client, err := kgo.NewClient(append(slices.Clone(opts),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
@@ -76,7 +79,7 @@ func (c *Client) EndOffset(ctx context.Context, topic string) (int64, error) {
 		err = listed.Error()
 	}
 	if err != nil {
-		return 0, fmt.Errorf("asking for the end of %s: %w", topic, err)
+		return 0, topicError(topic, err)
 	}
 	end, _ := listed.Lookup(topic, 0)
 	return end.Offset, nil

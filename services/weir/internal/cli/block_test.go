@@ -176,21 +176,19 @@ func TestModeReachesProbes(t *testing.T) {
 	}
 }
 
-func TestStaleStatusIsNotWaitedFor(t *testing.T) {
+func TestStaleAndDeletedStatusAreNotWaitedFor(t *testing.T) {
 	l := newLab(t)
-	p := l.startProbe("a")
-	l.startProbe("old", func(p *probe) { p.deaf = true })
-	// kfake keeps the producer's timestamps, so an old one can be made; it is
-	// the last that this interface wrote.
-	old := p.record
-	old.Host = "old"
-	value, err := status.Encode(old)
+	l.needsProducerTime()
+	l.startProbe("a")
+	l.startProbe("deleted", func(p *probe) { p.deaf = true })
+	old := l.startProbe("old", func(p *probe) { p.deaf = true })
+	value, err := status.Encode(old.record)
 	if err != nil {
 		t.Fatal(err)
 	}
 	l.putAt(l.topics.Status, "old/eth0", value, time.Now().Add(-schemas.StaleAfter-time.Second))
-	l.put(l.topics.Status, "old/eth0", nil) // and then it was deleted
-	if r := l.run("block", "203.0.113.7"); r.code != ExitOK || !strings.HasPrefix(r.out, "blocked on 1 of 1 interface") {
+	l.put(l.topics.Status, "deleted/eth0", nil)
+	if r := l.run("block", "203.0.113.7"); r.code != ExitOK || !strings.HasPrefix(r.out, "blocked on 1 of 1 interface in ") {
 		t.Errorf("got %+v", r)
 	}
 }

@@ -6,10 +6,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -19,27 +22,57 @@ import (
 	"github.com/weir-net/weir/schemas/status"
 )
 
-// lab is an embedded broker with Weir's topics.
+// lab is a broker with Weir's topics: an embedded one, or the real one that
+// WEIR_TEST_BROKERS names, with topics of its own for each test.
 type lab struct {
 	t        *testing.T
 	brokers  []string
+	real     bool
+	prefix   string
 	topics   schemas.Topics
 	producer *kgo.Client
 }
 
 func newLab(t *testing.T) *lab {
 	t.Helper()
-	c, err := kfake.NewCluster(kfake.NumBrokers(1))
-	if err != nil {
-		t.Fatal(err)
+	l := &lab{t: t, prefix: schemas.DefaultPrefix}
+	if brokers := os.Getenv("WEIR_TEST_BROKERS"); brokers != "" {
+		l.brokers, l.real = strings.Split(brokers, ","), true
+		l.prefix = fmt.Sprintf("test-%s-%d.", strings.ToLower(t.Name()), time.Now().UnixNano())
+	} else {
+		c, err := kfake.NewCluster(kfake.NumBrokers(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(c.Close)
+		l.brokers = c.ListenAddrs()
 	}
-	t.Cleanup(c.Close)
-	l := &lab{t: t, brokers: c.ListenAddrs(), topics: schemas.NewTopics("")}
+	l.topics = schemas.NewTopics(l.prefix)
 	l.producer = l.client()
 	if r := l.run("topics", "apply"); r.code != ExitOK {
 		t.Fatalf("topics apply: %+v", r)
 	}
+	if l.real {
+		t.Cleanup(l.deleteTopics)
+	}
 	return l
+}
+
+// deleteTopics leaves a real broker as it was.
+func (l *lab) deleteTopics() {
+	_, err := kadm.NewClient(l.producer).DeleteTopics(context.Background(),
+		l.topics.Counts, l.topics.Rates, l.topics.Commands, l.topics.Status, l.topics.Events)
+	if err != nil {
+		l.t.Error(err)
+	}
+}
+
+// needsProducerTime skips a test that makes up timestamps: a real broker stamps
+// records itself, as the contract wants.
+func (l *lab) needsProducerTime() {
+	if l.real {
+		l.t.Skip("a real broker does not let a test choose timestamps")
+	}
 }
 
 // result is what one run of the command left.
@@ -69,6 +102,9 @@ func (l *lab) env(out, errOut io.Writer) Env {
 		Connect: func(brokers []string, prefix string) ([]kgo.Opt, schemas.Topics, error) {
 			if len(brokers) == 0 {
 				brokers = l.brokers
+			}
+			if prefix == "" {
+				prefix = l.prefix
 			}
 			return []kgo.Opt{kgo.SeedBrokers(brokers...), kgo.MetadataMinAge(50 * time.Millisecond)}, schemas.NewTopics(prefix), nil
 		},

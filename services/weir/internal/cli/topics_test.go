@@ -47,7 +47,7 @@ func TestTopics(t *testing.T) {
 		t.Fatal(err)
 	}
 	r = l.run("topics", "check")
-	if r.code != ExitDiffers || !strings.Contains(r.out, "! weir.commands.v1: cleanup.policy is delete, want compact,delete") {
+	if r.code != ExitDiffers || !strings.Contains(r.out, "! "+l.topics.Commands+": cleanup.policy is delete, want compact,delete") {
 		t.Errorf("check: %+v", r)
 	}
 	var states []broker.TopicState
@@ -62,7 +62,7 @@ func TestTopics(t *testing.T) {
 
 	// What apply must not change by itself.
 	r = l.run("topics", "apply", "--partitions", "6")
-	if r.code != ExitDiffers || !strings.Contains(r.out, "! weir.counts.v1: 12 partitions, want 6") {
+	if r.code != ExitDiffers || !strings.Contains(r.out, "! "+l.topics.Counts+": 12 partitions, want 6") {
 		t.Errorf("other partitions: %+v", r)
 	}
 }
@@ -99,6 +99,7 @@ func (l *lab) putRates(host string, pps float64, at time.Time, change ...func(*r
 
 func TestTopOnce(t *testing.T) {
 	l := newLab(t)
+	l.needsProducerTime()
 	var none []json.RawMessage
 	if r := l.run("top", "-o", "json"); r.code != ExitOK || r.out != "[]\n" {
 		t.Errorf("nothing yet: %+v", r)
