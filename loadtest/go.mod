@@ -3,6 +3,7 @@ module github.com/weir-net/weir/loadtest
 go 1.26.0
 
 require (
+	github.com/gopacket/gopacket v1.7.7
 	github.com/twmb/franz-go v1.22.2
 	github.com/twmb/franz-go/pkg/kadm v1.19.0
 	github.com/twmb/franz-go/pkg/kfake v0.0.0-20260918054303-01f206a7e32c
@@ -16,6 +17,8 @@ require (
 	github.com/klauspost/compress v1.20.3 // indirect
 	github.com/pierrec/lz4/v4 v4.1.33 // indirect
 	github.com/twmb/franz-go/pkg/kmsg v1.15.0 // indirect
+	golang.org/x/net v0.55.0 // indirect
+	google.golang.org/protobuf v1.36.12 // indirect
 )
 
 replace (

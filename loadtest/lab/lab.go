@@ -70,6 +70,7 @@ type Config struct {
 	Silent bool   // the clients' end has no address and says nothing by itself: for exact counts of replayed frames
 	MTU    int    // of the wire; 0 means 1500
 	Keep   bool   // processes and namespaces outlive this process
+	Bare   bool   // no network at all: only processes in the machine's own namespace
 }
 
 // Lab is a built lab.
@@ -102,7 +103,7 @@ func New(c Config) (*Lab, error) {
 	}
 	state.Kept = c.Keep
 	l := &Lab{config: c, state: state}
-	if l.spawn, err = startSpawner(c.Keep); err == nil {
+	if l.spawn, err = startSpawner(c.Keep); err == nil && !c.Bare {
 		err = l.build()
 	}
 	if err != nil {

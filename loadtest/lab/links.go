@@ -94,7 +94,7 @@ func (l *Lab) sysctls() error {
 	}
 	for _, ns := range []Namespace{Victim, Clients} {
 		values := common
-		if ns == Clients && l.config.Silent {
+		if l.config.Silent {
 			values = map[string]string{"net/ipv6/conf/all/disable_ipv6": "1", "net/ipv6/conf/default/disable_ipv6": "1"}
 		}
 		if err := l.Do(ns, func() error { return writeSysctls(values) }); err != nil {

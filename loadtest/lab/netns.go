@@ -71,6 +71,12 @@ func (l *Lab) Do(ns Namespace, fn func() error) error {
 	return inNamespace(l.NamespaceName(ns), fn)
 }
 
+// Inside runs fn on a thread of a namespace of the lab of this id, which another
+// process built.
+func Inside(id string, ns Namespace, fn func() error) error {
+	return inNamespace(namespaceName(id, ns), fn)
+}
+
 func inNamespace(name string, fn func() error) error {
 	target, err := os.Open(namespacePath(name))
 	if err != nil {

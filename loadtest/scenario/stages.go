@@ -1,0 +1,66 @@
+package scenario
+
+import (
+	"time"
+
+	"github.com/weir-net/weir/loadtest/traffic"
+	"github.com/weir-net/weir/loadtest/watch"
+)
+
+// Stages is where the time to mitigate went. They follow one another, so that
+// they sum up to it; each is seen from outside, by reading the topics as any
+// third party does, and so includes the time that the record took to get here.
+type Stages struct {
+	Window    time.Duration // first attack packet → end of the window that gave the attack away
+	Drain     time.Duration // → that window is on the counts topic, by the broker's clock
+	Broker    time.Duration // → it is read from there
+	Aggregate time.Duration // → the rates with it are read
+	Decide    time.Duration // → the command is read
+	Apply     time.Duration // → the first packet is dropped
+}
+
+// Names are the stages' names, in the order of Values.
+func (Stages) Names() []string {
+	return []string{"window wait", "drain", "broker", "aggregate", "decide", "apply"}
+}
+
+// Values are the stages in their order.
+func (s Stages) Values() []time.Duration {
+	return []time.Duration{s.Window, s.Drain, s.Broker, s.Aggregate, s.Decide, s.Apply}
+}
+
+// stages splits the time between first and drop by the records that led to d.
+// A record that cannot be found leaves its stage, and those before, zero.
+func (s *Scenario) stages(d watch.Decision, first, drop time.Duration) Stages {
+	// Wall clock to boot time, as of now: clock steps within a run would show
+	// up as absurd stages.
+	wall := traffic.BootTime() - time.Duration(time.Now().UnixNano())
+	out := Stages{Apply: drop - d.SeenAt}
+	evidence := d.Command.Evidence
+	if evidence == nil {
+		return out
+	}
+	var rate *watch.Rate
+	for _, r := range s.Rates.All() {
+		if r.Err == nil && r.Rates.BootID == evidence.BootID && r.Rates.Seq == evidence.Seq {
+			rate = &r
+			break
+		}
+	}
+	if rate == nil {
+		return out
+	}
+	out.Decide = d.SeenAt - rate.SeenAt
+	for _, w := range s.Windows.All() {
+		if w.BootID != evidence.BootID || w.Seq != evidence.Seq {
+			continue
+		}
+		end := time.Duration(w.End.UnixNano()) + wall
+		stamp := min(max(end, time.Duration(w.Timestamp.UnixNano())+wall), w.SeenAt) // in milliseconds
+		out.Aggregate = rate.SeenAt - w.SeenAt
+		out.Broker = w.SeenAt - stamp
+		out.Drain = stamp - end
+		out.Window = end - first
+	}
+	return out
+}
