@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"strings"
 
@@ -11,7 +12,11 @@ import (
 
 func connect(brokers []string, prefix string) ([]kgo.Opt, schemas.Topics, error) {
 	if len(brokers) == 0 {
-		brokers = strings.Split(os.Getenv("WEIR_KAFKA_BROKERS"), ",")
+		env := os.Getenv("WEIR_KAFKA_BROKERS")
+		if env == "" {
+			return nil, schemas.Topics{}, errors.New("no brokers: set WEIR_KAFKA_BROKERS or --brokers")
+		}
+		brokers = strings.Split(env, ",")
 	}
 	if prefix == "" {
 		prefix = os.Getenv("WEIR_KAFKA_TOPIC_PREFIX")

@@ -8,6 +8,7 @@ require (
 	github.com/twmb/franz-go/pkg/kadm v1.19.0
 	github.com/twmb/franz-go/pkg/kfake v0.0.0-20260918054303-01f206a7e32c
 	github.com/weir-net/weir/schemas v0.0.0
+	golang.org/x/sys v0.49.0
 )
 
 require (

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,7 +20,8 @@ import (
 // Env is what the command needs of its surroundings.
 type Env struct {
 	Out, Err io.Writer
-	Terminal bool // Out is a terminal: tables are live there
+	// Height returns the lines of the terminal that Out is, 0 if it is none.
+	Height   func() int
 	Getenv   func(string) string
 	Hostname func() (string, error)
 	Version  string
@@ -45,7 +47,7 @@ type app struct {
 func Run(ctx context.Context, env Env, args []string) int {
 	a := &app{Env: env}
 	root := a.root()
-	root.SetArgs(args)
+	root.SetArgs(longHelp(args))
 	root.SetOut(env.Out)
 	root.SetErr(env.Err)
 	err := root.ExecuteContext(ctx)
@@ -56,6 +58,17 @@ func Run(ctx context.Context, env Env, args []string) int {
 		fmt.Fprintf(env.Err, "weir: %v\n", err)
 	}
 	return exitCode(err)
+}
+
+// longHelp lets -help and -version be spelt as in Weir's services.
+func longHelp(args []string) []string {
+	out := slices.Clone(args)
+	for i, arg := range out {
+		if arg == "-help" || arg == "-version" {
+			out[i] = "-" + arg
+		}
+	}
+	return out
 }
 
 func (a *app) root() *cobra.Command {

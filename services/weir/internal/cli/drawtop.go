@@ -11,9 +11,11 @@ import (
 	"github.com/weir-net/weir/schemas/rates"
 )
 
-// drawTop writes the tables of interfaces and of the heaviest sources.
-func drawTop(records []seenRates, sources int) []byte {
-	var b bytes.Buffer
+// drawTop writes the tables of interfaces and of the heaviest sources, the
+// heaviest first. With a height it is cut to that many lines.
+func drawTop(records []seenRates, sources, height int) []byte {
+	records = slices.Clone(records)
+	slices.SortStableFunc(records, func(x, y seenRates) int { return cmp.Compare(y.PPS, x.PPS) })
 	var pps, bps, dropped float64
 	rows := make([][]string, 0, len(records))
 	for i := range records {
@@ -24,11 +26,25 @@ func drawTop(records []seenRates, sources int) []byte {
 			classes(r), count(float64(r.Sources1s)), condition(r),
 		})
 	}
-	fmt.Fprintf(&b, "%d interfaces  %s packets/s  %sbit/s  %s dropped/s\n\n", len(records), count(pps), count(bps), count(dropped))
+	heavy := sourceRows(records, sources)
+	hidden := 0
+	if height > 0 {
+		// A summary, a blank line and two headers with a blank line between.
+		room := max(2, height-6)
+		n := min(len(rows), max(room-len(heavy), room/2))
+		hidden = len(rows) - n
+		rows, heavy = rows[:n], heavy[:min(len(heavy), room-n)]
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%d interfaces  %s packets/s  %sbit/s  %s dropped/s", len(records), count(pps), count(bps), count(dropped))
+	if hidden > 0 {
+		fmt.Fprintf(&b, "  (%d not shown)", hidden)
+	}
+	fmt.Fprint(&b, "\n\n")
 	// A bytes.Buffer never fails.
 	_ = table(&b, "INTERFACE PPS BPS DROPPED CLASSES SOURCES DATA", rows)
 	fmt.Fprintln(&b)
-	_ = table(&b, "SOURCE INTERFACE PPS BPS DROPPED CLASS", sourceRows(records, sources))
+	_ = table(&b, "SOURCE INTERFACE PPS BPS DROPPED CLASS", heavy)
 	return b.Bytes()
 }
 

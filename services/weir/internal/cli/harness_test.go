@@ -96,7 +96,7 @@ func (l *lab) runWith(change func(*Env), args ...string) result {
 
 func (l *lab) env(out, errOut io.Writer) Env {
 	return Env{
-		Out: out, Err: errOut, Version: "test",
+		Out: out, Err: errOut, Version: "test", Height: func() int { return 0 },
 		Getenv:   func(k string) string { return map[string]string{"WEIR_ISSUER": "alice"}[k] },
 		Hostname: func() (string, error) { return "desk", nil },
 		Connect: func(brokers []string, prefix string) ([]kgo.Opt, schemas.Topics, error) {

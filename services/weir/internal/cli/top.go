@@ -110,7 +110,7 @@ func (a *app) top(ctx context.Context, f topFlags) error {
 			_, err := fmt.Fprintf(a.Out, "%s\n", r.Value)
 			return err == nil
 		}, nil)
-	case a.Terminal && !a.json() && !f.once:
+	case a.Height() > 0 && !a.json() && !f.once:
 		return a.live(ctx, c, since, b, f)
 	}
 	err = c.Follow(asking, c.Topics.Rates, since, func(r *kgo.Record) bool {
@@ -127,7 +127,7 @@ func (a *app) top(ctx context.Context, f topFlags) error {
 		}
 		return a.printJSON(raw)
 	}
-	_, err = a.Out.Write(drawTop(b.list(), f.sources))
+	_, err = a.Out.Write(drawTop(b.list(), f.sources, 0))
 	return err
 }
 
@@ -144,11 +144,16 @@ func (a *app) live(ctx context.Context, c *broker.Client, since broker.Start, b 
 	}()
 	tick := time.NewTicker(f.interval)
 	defer tick.Stop()
+	// An own screen without a cursor, given back at the end.
+	fmt.Fprint(a.Out, "\x1b[?1049h\x1b[?25l")
+	defer fmt.Fprint(a.Out, "\x1b[?25h\x1b[?1049l")
 	for {
-		// Home, each line cleared to its end, and what is left below: without
-		// the flicker of clearing the screen first.
-		screen := bytes.ReplaceAll(drawTop(b.list(), f.sources), []byte("\n"), []byte("\x1b[K\n"))
-		if _, err := fmt.Fprintf(a.Out, "\x1b[H%s\x1b[J", screen); err != nil {
+		// Home, each line cleared to its end, then what is left below: without
+		// the flicker of clearing the screen first. No newline at the very end,
+		// or the screen would scroll.
+		screen := bytes.TrimSuffix(drawTop(b.list(), f.sources, a.Height()), []byte("\n"))
+		screen = bytes.ReplaceAll(screen, []byte("\n"), []byte("\x1b[K\n"))
+		if _, err := fmt.Fprintf(a.Out, "\x1b[H%s\x1b[K\x1b[J", screen); err != nil {
 			return err
 		}
 		select {

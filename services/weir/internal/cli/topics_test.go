@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"strings"
 	"sync"
@@ -159,7 +160,7 @@ func TestTopLiveOnATerminal(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	code := make(chan int)
 	env := l.env(s, s)
-	env.Terminal = true
+	env.Height = func() int { return 24 }
 	go func() { code <- Run(ctx, env, []string{"top", "--interval", "100ms"}) }()
 	s.waitFor(t, "0 interfaces")
 	l.putRates("a", 100, time.Now())
@@ -170,6 +171,35 @@ func TestTopLiveOnATerminal(t *testing.T) {
 	cancel()
 	if got := <-code; got != ExitOK {
 		t.Errorf("exit code %d after Ctrl-C", got)
+	}
+	if !strings.HasSuffix(s.b.String(), "\x1b[?25h\x1b[?1049l") {
+		t.Error("the screen and the cursor are not given back")
+	}
+}
+
+func TestTopFitsTheScreen(t *testing.T) {
+	var records []seenRates
+	for i := range 40 {
+		r := rates.Record{Host: "h", Interface: fmt.Sprintf("eth%d", i), PPS: float64(i)}
+		for j := range 3 {
+			r.Top = append(r.Top, rates.Source{Source: netip.AddrFrom4([4]byte{10, 0, byte(i), byte(j)}), PPS: float64(i)})
+		}
+		records = append(records, seenRates{Record: r})
+	}
+	for _, height := range []int{1, 8, 24, 60, 200} {
+		got := strings.Split(strings.TrimSuffix(string(drawTop(records, 15, height)), "\n"), "\n")
+		if len(got) > max(8, height) {
+			t.Errorf("%d lines on a screen of %d", len(got), height)
+		}
+		if !strings.HasPrefix(got[3], "h/eth39 ") {
+			t.Errorf("the heaviest interface is not first: %q", got[3])
+		}
+		if height < 60 && !strings.Contains(got[0], "not shown") {
+			t.Errorf("height %d: %q does not say that lines are missing", height, got[0])
+		}
+	}
+	if got := strings.Count(string(drawTop(records, 15, 0)), "\n"); got != 40+15+5 {
+		t.Errorf("%d lines without a screen, want all", got)
 	}
 }
 
