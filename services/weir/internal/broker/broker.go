@@ -17,6 +17,10 @@ import (
 	"github.com/weir-net/weir/schemas"
 )
 
+// maxBatchBytes bounds what a batch may decompress to: 20 MiB of zeros fit into
+// what a broker accepts. A larger batch is skipped.
+const maxBatchBytes = 16 << 20
+
 // Client is a connection to the brokers. Use it from one goroutine at a time,
 // except that Follow may run beside anything else.
 type Client struct {
@@ -31,7 +35,7 @@ type Client struct {
 func Open(ctx context.Context, opts []kgo.Opt, topics schemas.Topics) (*Client, error) {
 	// A command runs once: what it asks must not be answered from what a topic
 	// was seconds ago.
-	opts = append(slices.Clone(opts), kgo.MetadataMinAge(100*time.Millisecond))
+	opts = append(slices.Clone(opts), kgo.MetadataMinAge(100*time.Millisecond), kgo.MaxDecompressBatchBytes(maxBatchBytes))
 	client, err := kgo.NewClient(append(slices.Clone(opts),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
@@ -146,8 +150,14 @@ func (c *Client) Follow(ctx context.Context, topic string, start Start, record f
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("reading %s: %w", topic, err)
 		}
-		if err := fatal(fetches); err != nil {
-			return fmt.Errorf("reading %s: %w", topic, err)
+		for _, e := range fetches.Errors() {
+			var bomb *kgo.ErrDecompressTooLarge
+			if errors.As(e.Err, &bomb) {
+				reader.SetOffsets(map[string]map[int32]kgo.EpochOffset{topic: {bomb.Partition: {Epoch: bomb.Epoch, Offset: bomb.NextOffset}}})
+				spans[bomb.Partition] = span{from: bomb.NextOffset, end: spans[bomb.Partition].end}
+			} else if !isTransient(e.Err) {
+				return fmt.Errorf("reading %s: %w", topic, e.Err)
+			}
 		}
 		for it := fetches.RecordIter(); !it.Done(); {
 			r := it.Next()
@@ -159,16 +169,6 @@ func (c *Client) Follow(ctx context.Context, topic string, start Start, record f
 			}
 		}
 	}
-}
-
-// fatal returns the first error of a fetch that waiting cannot cure.
-func fatal(fetches kgo.Fetches) error {
-	for _, e := range fetches.Errors() {
-		if !isTransient(e.Err) {
-			return e.Err
-		}
-	}
-	return nil
 }
 
 // spans asks what each partition of topic holds from start on.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // topicError says what is wrong with a topic in words that tell a missing one
@@ -19,7 +20,8 @@ func topicError(topic string, err error) error {
 	return fmt.Errorf("%s: %w", topic, err)
 }
 
-// isTransient reports whether the client is going to retry.
+// isTransient reports whether the client goes on by itself.
 func isTransient(err error) bool {
-	return kerr.IsRetriable(err)
+	var lost *kgo.ErrDataLoss
+	return kerr.IsRetriable(err) || errors.As(err, &lost)
 }

@@ -1,9 +1,12 @@
 package cli
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-net/weir/schemas"
 	"github.com/weir-net/weir/schemas/commands"
@@ -126,6 +129,41 @@ func TestList(t *testing.T) {
 		if len(out) != c.want {
 			t.Errorf("%q: %d lines, want %d", c.args, len(out), c.want)
 		}
+	}
+}
+
+// TestListSurvivesHostileRecords: what anyone may write to the topic must not
+// hide what comes after it.
+func TestListSurvivesHostileRecords(t *testing.T) {
+	l := newLab(t)
+	l.run("block", "203.0.113.7", "--no-wait")
+	// 20 MiB of zeros in a few kilobytes.
+	bomb := l.client(kgo.ProducerBatchCompression(kgo.ZstdCompression()), kgo.ProducerBatchMaxBytes(32<<20))
+	if err := bomb.ProduceSync(t.Context(), &kgo.Record{Topic: l.topics.Commands, Key: []byte("bomb"), Value: make([]byte, 20<<20)}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	l.put(l.topics.Commands, "", []byte("{}"))
+	l.put(l.topics.Commands, "*|203.0.113.9/32|alice", bytes.Repeat([]byte("x"), 500_000))
+	// An aborted transaction, whose records must not count.
+	tx := l.client(kgo.TransactionalID("tx-" + l.prefix))
+	if err := tx.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.ProduceSync(t.Context(), &kgo.Record{Topic: l.topics.Commands, Key: []byte("*|203.0.113.7/32|alice")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.EndTransaction(t.Context(), kgo.TryAbort); err != nil {
+		t.Fatal(err)
+	}
+	var out []listed
+	l.run("list", "-o", "json").into(t, &out)
+	if len(out) != 1 || out[0].Match != "203.0.113.7/32" {
+		t.Errorf("after hostile records: %+v", out)
+	}
+	l.run("block", "203.0.113.8", "--no-wait")
+	l.run("list", "-o", "json").into(t, &out)
+	if len(out) != 2 {
+		t.Errorf("%d leases, want 2", len(out))
 	}
 }
 
