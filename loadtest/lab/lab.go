@@ -19,6 +19,7 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"regexp"
@@ -81,7 +82,7 @@ type Lab struct {
 	victim     *netlink.Handle
 	clients    *netlink.Handle
 	management netip.Prefix // the root side's address
-	dirs       []string
+	relays     []net.Listener
 }
 
 var idPattern = regexp.MustCompile(`^[a-z0-9]{1,8}$`)
@@ -159,6 +160,9 @@ func (l *Lab) Close() error {
 func (l *Lab) closeHandles() {
 	if l.spawn != nil {
 		l.spawn.close()
+	}
+	for _, r := range l.relays {
+		_ = r.Close()
 	}
 	for _, h := range []*netlink.Handle{l.victim, l.clients} {
 		if h != nil {

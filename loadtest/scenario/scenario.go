@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/weir-net/weir/loadtest/crew"
@@ -19,12 +20,13 @@ import (
 
 // Options say what to set up.
 type Options struct {
-	ID      string // of the lab
-	Bin     string
-	Brokers string // empty: an embedded broker
-	Keep    bool
-	Ports   []uint16 // of the web server; empty: 80
-	Env     map[stack.Service][]string
+	ID       string // of the lab
+	Bin      string
+	Brokers  string // empty: an embedded broker; one on the loopback is relayed into the lab
+	Keep     bool
+	Services []stack.Service // empty: all
+	Ports    []uint16        // of the web server; empty: 80
+	Env      map[stack.Service][]string
 }
 
 // Scenario is a lab with everything running and everything watched.
@@ -57,7 +59,14 @@ func Setup(ctx context.Context, o Options) (*Scenario, error) {
 }
 
 func (s *Scenario) start(ctx context.Context, o Options) (err error) {
-	s.Stack, err = stack.Start(ctx, stack.Options{Bin: o.Bin, Lab: s.Lab, Brokers: o.Brokers, ProbeIn: lab.Victim, Env: o.Env})
+	if strings.HasPrefix(o.Brokers, "127.") {
+		if err := s.Lab.Relay(lab.Victim, o.Brokers); err != nil {
+			return err
+		}
+	}
+	s.Stack, err = stack.Start(ctx, stack.Options{
+		Bin: o.Bin, Lab: s.Lab, Brokers: o.Brokers, ProbeIn: lab.Victim, Services: o.Services, Env: o.Env,
+	})
 	if err != nil {
 		return err
 	}
