@@ -78,9 +78,17 @@ func ipv4(p Packet, b []byte) Packet {
 	}
 	// Cut short inside its options it still has a source.
 	p.Class = schemas.ClassOther
-	if len(b) >= header {
-		p.Class = transport(b[9], b[header:], false)
+	if len(b) < header {
+		return p
 	}
+	protocol, rest := b[9], b[header:]
+	if protocol == 51 { // IPsec authentication, whose inside is readable
+		if len(rest) < 8 || len(rest) < int(rest[1])*4+8 {
+			return p
+		}
+		protocol, rest = rest[0], rest[int(rest[1])*4+8:]
+	}
+	p.Class = transport(protocol, rest)
 	return p
 }
 
@@ -113,7 +121,7 @@ func ipv6(p Packet, b []byte) Packet {
 				return p
 			}
 		default:
-			p.Class = transport(next, rest, true)
+			p.Class = transport(next, rest)
 			return p
 		}
 		if size == 0 || len(rest) < size {
@@ -122,17 +130,17 @@ func ipv6(p Packet, b []byte) Packet {
 		}
 		next, rest = rest[0], rest[size:]
 	}
-	p.Class = transport(next, rest, true)
+	p.Class = transport(next, rest)
 	return p
 }
 
-func transport(protocol byte, b []byte, v6 bool) schemas.Class {
+func transport(protocol byte, b []byte) schemas.Class {
 	switch {
 	case protocol == 6 && len(b) >= 20:
 		return tcp(b[13])
 	case protocol == 17 && len(b) >= 8:
 		return schemas.ClassUDP
-	case protocol == 1 && !v6 && len(b) >= 1, protocol == 58 && v6 && len(b) >= 1:
+	case protocol == 1 || protocol == 58:
 		return schemas.ClassICMP
 	}
 	return schemas.ClassOther

@@ -72,6 +72,7 @@ type Outcome struct {
 	Dropped    uint64        // by XDP, of all packets, while it lasted
 	LateSent   uint64        // in its last two seconds
 	LatePassed uint64
+	EarlyPPS   float64 // packets per second before the first drop, for HTTP at least
 	PerSource  int // leases on single sources
 	Signatures int // leases on destinations
 	Stages     Stages
@@ -90,14 +91,13 @@ func (o Outcome) TimeToMitigate() time.Duration {
 func (o Outcome) Passed() uint64 { return o.Sent - min(o.Sent, o.Dropped) }
 
 // Mitigated reports whether the attack was dropped, and went on being dropped
-// to its end: of the packets of its last two seconds at most a tenth passed,
-// or at most a tenth of what passed in the same time before the first drop.
+// to its end: what passed in its last two seconds is at most a tenth of what
+// it sent then, or of what it sent in as much time before the first drop.
 func (o Outcome) Mitigated() bool {
 	if o.FirstDrop == 0 {
 		return false
 	}
-	before := float64(o.Sent-o.Dropped) / o.TimeToMitigate().Seconds() * lateSpan.Seconds()
-	return float64(o.LatePassed) <= 0.1*max(float64(o.LateSent), before)
+	return float64(o.LatePassed) <= 0.1*max(float64(o.LateSent), o.EarlyPPS*lateSpan.Seconds())
 }
 
 const lateSpan = 2 * time.Second
@@ -139,7 +139,7 @@ func (s *Scenario) Run(ctx context.Context, a Attack, duration time.Duration, pr
 		return out, err
 	}
 	out.First, out.Last, out.FirstDrop = last.First, last.Last, m.firstDrop
-	out.Dropped = drops - base
+	out.Dropped, out.EarlyPPS = drops-base, m.earlyPPS
 	out.Sent = s.sentBy(a, last, counted)
 	out.LateSent = out.Sent - min(out.Sent, m.lateSent)
 	out.LatePassed = out.LateSent - min(out.LateSent, out.Dropped-m.lateDropped)
@@ -171,6 +171,20 @@ type meter struct {
 	firstDrop             time.Duration
 	lateSent, lateDropped uint64
 	late                  bool
+	earlyPPS              float64
+}
+
+// packetsPerRequest is the least that a client sends for a connection with one
+// request: SYN, ACK, the request, RST.
+const packetsPerRequest = 4
+
+// early takes the attack's own rate from its reports until the first drop.
+func (m *meter) early(r traffic.FloodReport) {
+	span := (r.At - r.First).Seconds()
+	if r.First == 0 || span <= 0 || m.firstDrop > 0 && m.earlyPPS > 0 {
+		return
+	}
+	m.earlyPPS = float64(r.Packets+packetsPerRequest*r.Requests) / span
 }
 
 func (m *meter) follow(ctx context.Context, a Attack, f *crew.Flood, duration time.Duration, counted uint64, progress func(Progress)) error {
@@ -187,6 +201,7 @@ func (m *meter) follow(ctx context.Context, a Attack, f *crew.Flood, duration ti
 		if drops > m.base && m.firstDrop == 0 {
 			m.firstDrop = traffic.BootTime()
 		}
+		m.early(f.Last())
 		if !m.late && time.Since(start) > duration-lateSpan {
 			m.late, m.lateDropped, m.lateSent = true, drops-m.base, m.s.sentBy(a, f.Last(), counted)
 		}
