@@ -73,8 +73,8 @@ type Outcome struct {
 	LateSent   uint64        // in its last two seconds
 	LatePassed uint64
 	EarlyPPS   float64 // packets per second before the first drop, for HTTP at least
-	PerSource  int // leases on single sources
-	Signatures int // leases on destinations
+	PerSource  int     // leases on single sources
+	Signatures int     // leases on destinations
 	Stages     Stages
 	Decision   *watch.Decision // the first one
 }
