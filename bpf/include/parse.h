@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Packet parser. It takes (data, end), not a program context, so that XDP and
+ * TC programs share it, and reads each header once: what later stages need is
+ * in struct packet. */
+#pragma once
+
+#include <linux/types.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#ifndef __always_inline
+#define __always_inline inline __attribute__((always_inline))
+#endif
+
+#define ETHERTYPE_IPV4 0x0800
+#define ETHERTYPE_IPV6 0x86dd
+#define ETHERTYPE_8021Q 0x8100
+#define ETHERTYPE_8021AD 0x88a8
+#define MAX_VLAN_TAGS 2
+/* As many as a sane sender stacks; a packet with more is class other. */
+#define MAX_EXTENSION_HEADERS 6
+
+#define PROTO_HOPOPTS 0
+#define PROTO_ICMP 1
+#define PROTO_TCP 6
+#define PROTO_UDP 17
+#define PROTO_ROUTING 43
+#define PROTO_FRAGMENT 44
+#define PROTO_AH 51
+#define PROTO_ICMPV6 58
+#define PROTO_DSTOPTS 60
+
+#define TCP_FLAG_SYN 0x02
+#define TCP_FLAG_RST 0x04
+#define TCP_FLAG_ACK 0x10
+
+/* The class of a packet; the numbers are those of schemas.Class. */
+enum class {
+	CLASS_SYN,
+	CLASS_SYNACK,
+	CLASS_RST,
+	CLASS_TCP_OTHER,
+	CLASS_UDP,
+	CLASS_ICMP,
+	CLASS_FRAG_LATER,
+	CLASS_OTHER,
+	NUM_CLASSES,
+};
+
+enum parse_result {
+	PARSE_IP,        /* struct packet is filled */
+	PARSE_NON_IP,    /* ARP, LLDP, MPLS, a third VLAN tag, ... */
+	PARSE_MALFORMED, /* too short for Ethernet or IP, or not the IP it claims */
+};
+
+struct address {
+	__u32 w[4]; /* network order; IPv4 in w[0], the rest 0 */
+};
+
+struct packet {
+	struct address src;
+	struct address dst;
+	__u32 length; /* bytes of the frame, Ethernet header included */
+	__u16 sport;  /* host order; 0 when there is none */
+	__u16 dport;
+	__u8 family; /* 4 or 6 */
+	__u8 protocol;
+	__u8 flags; /* TCP flags */
+	__u8 class;
+};
+
+struct cursor {
+	void *pos;
+	void *end;
+};
+
+struct ethernet_header {
+	__u8 dst[6];
+	__u8 src[6];
+	__be16 type;
+};
+
+struct vlan_header {
+	__be16 tci;
+	__be16 type;
+};
+
+struct ipv4_header {
+	__u8 version_ihl;
+	__u8 tos;
+	__be16 total_length;
+	__be16 id;
+	__be16 fragment;
+	__u8 ttl;
+	__u8 protocol;
+	__be16 checksum;
+	__u32 src;
+	__u32 dst;
+};
+
+struct ipv6_header {
+	__u8 version_class;
+	__u8 rest[3];
+	__be16 payload_length;
+	__u8 next;
+	__u8 hop_limit;
+	struct address src;
+	struct address dst;
+};
+
+struct extension_header {
+	__u8 next;
+	__u8 length;
+	__be16 fragment; /* of a fragment header */
+	__u32 id;
+};
+
+/* Returns the next n bytes and moves past them, or NULL when they are not there. */
+static __always_inline void *take(struct cursor *c, __u32 n)
+{
+	void *at = c->pos;
+
+	if (at + n > c->end)
+		return 0;
+	c->pos = at + n;
+	return at;
+}
+
+/* Returns the EtherType behind at most two VLAN tags, or -1. */
+static __always_inline int parse_ethernet(struct cursor *c)
+{
+	struct ethernet_header *eth = take(c, sizeof(*eth));
+	__u16 type;
+
+	if (!eth)
+		return -1;
+	type = bpf_ntohs(eth->type);
+#pragma unroll
+	for (int i = 0; i < MAX_VLAN_TAGS; i++) {
+		struct vlan_header *vlan;
+
+		if (type != ETHERTYPE_8021Q && type != ETHERTYPE_8021AD)
+			break;
+		vlan = take(c, sizeof(*vlan));
+		if (!vlan)
+			return -1;
+		type = bpf_ntohs(vlan->type);
+	}
+	return type;
+}
+
+static __always_inline __u8 tcp_class(__u8 flags)
+{
+	if ((flags & (TCP_FLAG_SYN | TCP_FLAG_ACK)) == TCP_FLAG_SYN)
+		return CLASS_SYN;
+	if (flags & TCP_FLAG_SYN)
+		return CLASS_SYNACK;
+	if (flags & TCP_FLAG_RST)
+		return CLASS_RST;
+	return CLASS_TCP_OTHER;
+}
+
+/* A transport header that is cut short leaves the class at other. */
+static __always_inline void parse_transport(struct cursor *c, struct packet *p)
+{
+	__u8 *l4;
+
+	switch (p->protocol) {
+	case PROTO_TCP:
+		l4 = take(c, 20);
+		if (!l4)
+			return;
+		p->sport = (__u16)l4[0] << 8 | l4[1];
+		p->dport = (__u16)l4[2] << 8 | l4[3];
+		p->flags = l4[13];
+		p->class = tcp_class(p->flags);
+		return;
+	case PROTO_UDP:
+		l4 = take(c, 8);
+		if (!l4)
+			return;
+		p->sport = (__u16)l4[0] << 8 | l4[1];
+		p->dport = (__u16)l4[2] << 8 | l4[3];
+		p->class = CLASS_UDP;
+		return;
+	case PROTO_ICMP:
+	case PROTO_ICMPV6:
+		p->class = CLASS_ICMP;
+		return;
+	}
+}
+
+enum extension_result {
+	EXT_MORE,      /* p->protocol is the next header to look at */
+	EXT_DONE,      /* p->protocol is the transport */
+	EXT_CUT_SHORT, /* there is no transport header to be had */
+};
+
+/* Steps over one extension header. */
+static __always_inline int skip_extension(struct cursor *c, struct packet *p)
+{
+	struct extension_header *ext;
+	__u32 length;
+
+	switch (p->protocol) {
+	case PROTO_HOPOPTS:
+	case PROTO_ROUTING:
+	case PROTO_DSTOPTS:
+		ext = take(c, 8);
+		if (!ext)
+			return EXT_CUT_SHORT;
+		length = (__u32)ext->length * 8;
+		break;
+	case PROTO_FRAGMENT:
+		ext = take(c, 8);
+		if (!ext)
+			return EXT_CUT_SHORT;
+		if (ext->fragment & bpf_htons(0xfff8)) {
+			p->protocol = ext->next;
+			p->class = CLASS_FRAG_LATER;
+			return EXT_CUT_SHORT;
+		}
+		length = 0;
+		break;
+	case PROTO_AH: /* its length counts 4-byte words, less two */
+		ext = take(c, 8);
+		if (!ext)
+			return EXT_CUT_SHORT;
+		length = (__u32)ext->length * 4;
+		break;
+	default:
+		return EXT_DONE;
+	}
+	p->protocol = ext->next;
+	return length && !take(c, length) ? EXT_CUT_SHORT : EXT_MORE;
+}
+
+static __always_inline int parse_ipv4(struct cursor *c, struct packet *p)
+{
+	void *start = c->pos;
+	struct ipv4_header *ip = take(c, sizeof(*ip));
+	__u32 length;
+
+	if (!ip)
+		return PARSE_MALFORMED;
+	length = (ip->version_ihl & 0x0f) * 4;
+	if (ip->version_ihl >> 4 != 4 || length < sizeof(*ip))
+		return PARSE_MALFORMED;
+	p->family = 4;
+	p->src.w[0] = ip->src;
+	p->dst.w[0] = ip->dst;
+	p->protocol = ip->protocol;
+	if (ip->fragment & bpf_htons(0x1fff)) {
+		p->class = CLASS_FRAG_LATER;
+		return PARSE_IP;
+	}
+	c->pos = start + length;
+	if (c->pos > c->end)
+		return PARSE_IP; /* options cut short: no transport header */
+	if (p->protocol == PROTO_AH && skip_extension(c, p) == EXT_CUT_SHORT)
+		return PARSE_IP;
+	parse_transport(c, p);
+	return PARSE_IP;
+}
+
+static __always_inline int parse_ipv6(struct cursor *c, struct packet *p)
+{
+	struct ipv6_header *ip = take(c, sizeof(*ip));
+
+	if (!ip || ip->version_class >> 4 != 6)
+		return PARSE_MALFORMED;
+	p->family = 6;
+	p->src = ip->src;
+	p->dst = ip->dst;
+	p->protocol = ip->next;
+	for (int i = 0; i < MAX_EXTENSION_HEADERS; i++) {
+		int r = skip_extension(c, p);
+
+		if (r == EXT_CUT_SHORT)
+			return PARSE_IP;
+		if (r == EXT_DONE)
+			break;
+	}
+	parse_transport(c, p);
+	return PARSE_IP;
+}
+
+static __always_inline int parse(void *data, void *end, struct packet *p)
+{
+	struct cursor c = {.pos = data, .end = end};
+	int type;
+
+	__builtin_memset(p, 0, sizeof(*p));
+	p->length = end - data;
+	p->class = CLASS_OTHER;
+	type = parse_ethernet(&c);
+	if (type < 0)
+		return PARSE_MALFORMED;
+	if (type == ETHERTYPE_IPV4)
+		return parse_ipv4(&c, p);
+	if (type == ETHERTYPE_IPV6)
+		return parse_ipv6(&c, p);
+	return PARSE_NON_IP;
+}

@@ -1,0 +1,266 @@
+package xdp
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"syscall"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+)
+
+// program loads the copy of the program that belongs to one slot.
+func (d *Datapath) program(s Slot) (*ebpf.Program, error) {
+	spec, err := d.spec()
+	if err != nil {
+		return nil, err
+	}
+	constants := map[string]any{
+		"slot_id": uint32(s), "cpus": uint32(d.cpus), "seed": d.seed,
+		"source4_ways": uint32(d.ways4), "source6_ways": uint32(d.ways6), "target_ways": uint32(targetWays),
+		"strict": flag(d.cfg.Strict), "group_off_link": flag(d.cfg.IPv6SourcePrefixLength == 64),
+	}
+	for name, value := range constants {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return nil, fmt.Errorf("setting constant %s: %w", name, err)
+		}
+	}
+	replace := map[string]*ebpf.Map{}
+	for _, name := range mapNames {
+		replace[name] = d.maps[name]
+		spec.Maps[name].Pinning = ebpf.PinNone
+	}
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replace})
+	if err != nil {
+		return nil, fmt.Errorf("loading the program: %w", err)
+	}
+	defer coll.Close()
+	return coll.DetachProgram("weir"), nil
+}
+
+func flag(b bool) uint8 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// adoptLinks finds the interfaces that an earlier process left attached. A link
+// whose interface is gone is dropped.
+func (d *Datapath) adoptLinks() error {
+	if d.cfg.PinPath == "" {
+		return nil
+	}
+	for i := range d.slots {
+		path := d.linkPath(Slot(i))
+		l, err := link.LoadPinnedLink(path, nil)
+		if errors.Is(err, os.ErrNotExist) {
+			d.slots[i].Ifindex = 0
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("adopting %s: %w", path, err)
+		}
+		info, err := l.Info()
+		if err != nil || info.XDP() == nil || info.XDP().Ifindex == 0 {
+			d.slots[i].Ifindex = 0
+			if err := errors.Join(l.Unpin(), l.Close()); err != nil {
+				return fmt.Errorf("dropping the link of an interface that is gone: %w", err)
+			}
+			continue
+		}
+		ifindex := int(info.XDP().Ifindex)
+		d.slots[i].Ifindex = uint32(ifindex)
+		d.attached[ifindex] = &attachment{link: l, Attachment: Attachment{
+			Ifindex: ifindex, Slot: Slot(i), Mode: Mode(d.slots[i].AttachMode), Adopted: true,
+			Reason: "adopted from an earlier run",
+		}}
+	}
+	return nil
+}
+
+// Attach puts the program on an interface, or, where an earlier process did,
+// replaces that program in place without a packet going unfiltered. An
+// interface starts in FilterObserve unless it was adopted.
+func (d *Datapath) Attach(ifindex int, o AttachOptions) (Attachment, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if a := d.attached[ifindex]; a != nil {
+		if a.program != nil {
+			return a.Attachment, nil
+		}
+		if o.Mode == ModeAuto || o.Mode == a.Mode {
+			return d.upgrade(a, o)
+		}
+		if err := d.detach(ifindex); err != nil {
+			return Attachment{}, err
+		}
+	}
+	slot, err := d.freeSlot()
+	if err != nil {
+		return Attachment{}, err
+	}
+	prog, err := d.program(slot)
+	if err != nil {
+		return Attachment{}, err
+	}
+	d.slots[slot] = weirSlot{Ifindex: uint32(ifindex), Seq: 0}
+	d.setOnLink(slot, o.OnLink)
+	l, mode, reason, err := attachXDP(prog, ifindex, o.Mode)
+	if err == nil && d.cfg.PinPath != "" {
+		if err = l.Pin(d.linkPath(slot)); err != nil {
+			err = errors.Join(fmt.Errorf("pinning the link: %w", err), l.Close())
+		}
+	}
+	if err != nil {
+		d.slots[slot].Ifindex = 0
+		return Attachment{}, errors.Join(err, prog.Close())
+	}
+	d.slots[slot].AttachMode = uint32(mode)
+	a := &attachment{link: l, program: prog, Attachment: Attachment{Ifindex: ifindex, Slot: slot, Mode: mode, Reason: reason}}
+	d.attached[ifindex] = a
+	return a.Attachment, nil
+}
+
+func (d *Datapath) upgrade(a *attachment, o AttachOptions) (Attachment, error) {
+	prog, err := d.program(a.Slot)
+	if err != nil {
+		return Attachment{}, err
+	}
+	if err := a.link.Update(prog); err != nil {
+		return Attachment{}, errors.Join(fmt.Errorf("replacing the program in place: %w", err), prog.Close())
+	}
+	a.program = prog
+	d.setOnLink(a.Slot, o.OnLink)
+	return a.Attachment, nil
+}
+
+func (d *Datapath) freeSlot() (Slot, error) {
+	for i := range d.slots {
+		if d.slots[i].Ifindex == 0 {
+			return Slot(i), nil
+		}
+	}
+	return 0, fmt.Errorf("attaching: all %d slots are in use", MaxSlots)
+}
+
+func attachXDP(prog *ebpf.Program, ifindex int, mode Mode) (link.Link, Mode, string, error) {
+	try := func(flags link.XDPAttachFlags) (link.Link, error) {
+		l, err := link.AttachXDP(link.XDPOptions{Program: prog, Interface: ifindex, Flags: flags})
+		if errors.Is(err, syscall.EBUSY) || errors.Is(err, syscall.EEXIST) {
+			return nil, fmt.Errorf("%w to interface %d; take it off first", ErrForeignProgram, ifindex)
+		}
+		return l, err
+	}
+	switch mode {
+	case ModeGeneric:
+		l, err := try(link.XDPGenericMode)
+		return l, ModeGeneric, "as configured", wrapAttach(err, "generic")
+	case ModeOffload:
+		l, err := try(link.XDPOffloadMode)
+		return l, ModeOffload, "as configured", wrapAttach(err, "offload")
+	case ModeNative:
+		l, err := try(link.XDPDriverMode)
+		return l, ModeNative, "as configured", wrapAttach(err, "native")
+	}
+	l, err := try(link.XDPDriverMode)
+	if err == nil {
+		return l, ModeNative, "the driver supports it", nil
+	}
+	if errors.Is(err, ErrForeignProgram) {
+		return nil, 0, "", err
+	}
+	reason := fmt.Sprintf("native was refused: %v", explain(err))
+	l, err = try(link.XDPGenericMode)
+	return l, ModeGeneric, reason, wrapAttach(err, "generic, after "+reason)
+}
+
+func wrapAttach(err error, mode string) error {
+	if err == nil || errors.Is(err, ErrForeignProgram) {
+		return err
+	}
+	return fmt.Errorf("attaching XDP in mode %s: %w", mode, explain(err))
+}
+
+// explain adds what the kernel's errno means for XDP.
+func explain(err error) error {
+	switch {
+	case errors.Is(err, syscall.EOPNOTSUPP):
+		return fmt.Errorf("the driver has no support for it (%w)", err)
+	case errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.ERANGE):
+		return fmt.Errorf("the driver refused; often the MTU, LRO or the number of queues (%w)", err)
+	case errors.Is(err, syscall.ENODEV):
+		return fmt.Errorf("the interface is gone (%w)", err)
+	}
+	return err
+}
+
+// SetOnLink replaces the IPv6 on-link prefixes of an interface.
+func (d *Datapath) SetOnLink(s Slot, prefixes []netip.Prefix) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.setOnLink(s, prefixes)
+}
+
+func (d *Datapath) setOnLink(s Slot, prefixes []netip.Prefix) {
+	slot := &d.slots[s]
+	n := 0
+	for _, p := range prefixes {
+		if !p.Addr().Is6() || p.Addr().Is4In6() || p.Bits() < 1 || n == len(slot.OnLink) {
+			continue
+		}
+		var mask [8]byte
+		binary.BigEndian.PutUint64(mask[:], ^uint64(0)<<(64-min(p.Bits(), 64)))
+		addr := p.Addr().As16()
+		slot.OnLink[n].Mask = binary.LittleEndian.Uint64(mask[:])
+		slot.OnLink[n].Value = binary.LittleEndian.Uint64(addr[:8]) & slot.OnLink[n].Mask
+		n++
+	}
+	slot.OnLinks = uint32(n)
+}
+
+// SetFilterMode sets how leases are treated on an interface, at once.
+func (d *Datapath) SetFilterMode(s Slot, m FilterMode) { d.slots[s].Mode = uint32(m) }
+
+// FilterMode returns how leases are treated on an interface.
+func (d *Datapath) FilterMode(s Slot) FilterMode { return FilterMode(d.slots[s].Mode) }
+
+// Attachments returns the attached interfaces, also those that an earlier
+// process attached and this one has not yet taken up with Attach.
+func (d *Datapath) Attachments() []Attachment {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var all []Attachment
+	for _, a := range d.attached {
+		all = append(all, a.Attachment)
+	}
+	return all
+}
+
+// Detach takes the program off an interface.
+func (d *Datapath) Detach(ifindex int) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.detach(ifindex)
+}
+
+func (d *Datapath) detach(ifindex int) error {
+	a := d.attached[ifindex]
+	if a == nil {
+		return nil
+	}
+	delete(d.attached, ifindex)
+	d.slots[a.Slot].Ifindex = 0
+	var errs []error
+	if d.cfg.PinPath != "" {
+		errs = append(errs, a.link.Unpin())
+	}
+	errs = append(errs, a.link.Close())
+	if a.program != nil {
+		errs = append(errs, a.program.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Load-time constants, set by the probe before the program is loaded; the
+ * verifier removes the branches that they switch off. */
+#pragma once
+
+#include <linux/types.h>
+
+/* The interface's number: one copy of the program is loaded per interface. */
+volatile const __u32 slot_id = 0;
+/* Possible CPUs: the stride of the tables. */
+volatile const __u32 cpus = 1;
+/* Records per (epoch, CPU), powers of two. */
+volatile const __u32 source4_ways = 1 << 17;
+volatile const __u32 source6_ways = 1 << 16;
+volatile const __u32 target_ways = 1 << 12;
+/* Seed of the keyed hash: an attacker who does not know it cannot aim at a set. */
+volatile const __u64 seed = 0;
+/* Drop everything that is not IPv4 or IPv6, as the K-ONE program did. */
+volatile const __u8 strict = 0;
+/* Count off-link IPv6 sources by their upper 64 bits. */
+volatile const __u8 group_off_link = 1;

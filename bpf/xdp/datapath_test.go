@@ -1,0 +1,123 @@
+package xdp
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/cilium/ebpf"
+)
+
+const (
+	xdpDrop = 1
+	xdpPass = 2
+)
+
+// rig is a loaded datapath with programs that run without an interface.
+type rig struct {
+	*Datapath
+	t        testing.TB
+	programs map[Slot]*ebpf.Program
+}
+
+func newRig(t testing.TB, cfg Config) *rig {
+	t.Helper()
+	if os.Getuid() != 0 {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("loading BPF needs root")
+		}
+		t.Skip("loading BPF needs root")
+	}
+	if cfg.SourceWays == 0 {
+		cfg.SourceWays = 1 << 12
+	}
+	if cfg.MaxLeases == 0 {
+		cfg.MaxLeases = 4096
+	}
+	if cfg.BootID == "" {
+		cfg.BootID = "boot-1"
+	}
+	d, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	r := &rig{Datapath: d, t: t, programs: map[Slot]*ebpf.Program{}}
+	r.use(0, FilterEnforce)
+	return r
+}
+
+// use makes slot s exist without an interface.
+func (r *rig) use(s Slot, m FilterMode) {
+	r.t.Helper()
+	p, err := r.program(s)
+	if err != nil {
+		r.t.Fatalf("%+v", err)
+	}
+	r.t.Cleanup(func() { p.Close() })
+	r.programs[s] = p
+	r.slots[s].Ifindex = 1000 + uint32(s)
+	r.SetFilterMode(s, m)
+}
+
+// run sends frame n times through slot s and returns the last verdict.
+func (r *rig) run(s Slot, f frame, n uint32) uint32 {
+	r.t.Helper()
+	if len(f) < 14 {
+		r.t.Fatalf("frames under 14 bytes do not fit BPF_PROG_TEST_RUN")
+	}
+	ret, err := r.programs[s].Run(&ebpf.RunOptions{Data: f, Repeat: n})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return ret
+}
+
+// drain ends the window and returns slot 0's.
+func (r *rig) drain() Window {
+	r.t.Helper()
+	out, err := r.Drain()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if len(out.Windows) == 0 {
+		r.t.Fatal("no window")
+	}
+	checkSums(r.t, &out.Windows[0])
+	return out.Windows[0]
+}
+
+// checkSums holds every window against the invariant of the contract.
+func checkSums(t testing.TB, w *Window) {
+	t.Helper()
+	sum := w.Other
+	for i := range w.Sources {
+		s := &w.Sources[i]
+		sum.Packets += s.Packets
+		sum.Bytes += s.Bytes
+		sum.UDPBytes += s.UDPBytes
+		sum.Dropped += s.Dropped
+		for c := range s.ByClass {
+			sum.ByClass[c] += s.ByClass[c]
+		}
+	}
+	if sum != w.Totals {
+		t.Fatalf("sources and other add up to %+v, totals say %+v", sum, w.Totals)
+	}
+}
+
+func (r *rig) put(entries ...Entry) {
+	r.t.Helper()
+	for i := range entries {
+		if entries[i].Interfaces == 0 {
+			entries[i].Interfaces = 1
+		}
+	}
+	if err := r.Put(entries); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (w *Window) String() string {
+	return fmt.Sprintf("totals %+v, non-IP %d, malformed %d, %d sources", w.Totals, w.NonIP, w.Malformed, len(w.Sources))
+}

@@ -1,0 +1,279 @@
+package xdp
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// BootTime reads the clock of leases and windows: time since boot, suspend
+// included.
+func BootTime() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return 0 // not possible: the clock exists since 2.6.39
+	}
+	return time.Duration(ts.Nano())
+}
+
+// Drain ends the window of every interface and returns what it counted. The
+// window stays in the kernel until Commit: a Drain without one returns the same
+// window again, under the same boot id and seq, also in a later process. So a
+// process that dies between reading and publishing loses nothing, and one that
+// dies between publishing and Commit publishes what readers recognise.
+func (d *Datapath) Drain() (Drained, error) {
+	c := d.control
+	var out Drained
+	if atomic.LoadUint32(&c.Pending) == 0 {
+		d.flip()
+	}
+	start := time.Now()
+	if err := gracePeriod(); err != nil {
+		return out, err
+	}
+	out.FlipWait = time.Since(start)
+	start = time.Now()
+	out.Start, out.End = time.Duration(c.PendingStart), time.Duration(c.PendingEnd)
+	d.scan(int(c.Epoch^1), &out)
+	d.scanned = true
+	out.Scan = time.Since(start)
+	return out, nil
+}
+
+// flip makes the other half of the tables the one that is written. The order
+// matters: dying anywhere in between leaves either the old window open or the
+// new one pending, and never a count in neither.
+func (d *Datapath) flip() {
+	c := d.control
+	now := uint64(BootTime())
+	c.PendingStart, c.PendingEnd = c.WindowStart, now
+	c.PendingBootId = c.BootId
+	for i := range d.slots {
+		if d.slots[i].Ifindex != 0 {
+			d.slots[i].Seq++
+			d.slots[i].PendingSeq = d.slots[i].Seq
+		} else {
+			d.slots[i].PendingSeq = 0
+		}
+	}
+	atomic.StoreUint32(&c.Pending, 1)
+	atomic.StoreUint32(&c.Epoch, c.Epoch^1)
+	c.WindowStart = now
+	d.scanned = false
+}
+
+// gracePeriod returns when no CPU runs a program that began before the call.
+func gracePeriod() error {
+	const membarrierGlobal = 1
+	if _, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0); errno != 0 {
+		if errno != unix.EINVAL {
+			return fmt.Errorf("waiting for a grace period: %w", errno)
+		}
+		// Refused on nohz_full kernels: a program runs for microseconds.
+		time.Sleep(10 * time.Millisecond)
+	}
+	return nil
+}
+
+// Commit forgets the window that Drain returned: it has been published.
+func (d *Datapath) Commit() {
+	c := d.control
+	if atomic.LoadUint32(&c.Pending) == 0 || !d.scanned {
+		return
+	}
+	half := int(c.Epoch ^ 1)
+	clearUsed(d.sources4[half*d.cpus*d.ways4:(half+1)*d.cpus*d.ways4], d.used4)
+	clearUsed(d.sources6[half*d.cpus*d.ways6:(half+1)*d.cpus*d.ways6], d.used6)
+	stride := targetWays + targetSpare
+	clear(d.targets[half*d.cpus*stride : (half+1)*d.cpus*stride])
+	clear(d.totals[half*d.cpus*MaxSlots : (half+1)*d.cpus*MaxSlots])
+	clear(d.sketches[half*d.cpus*MaxSlots : (half+1)*d.cpus*MaxSlots])
+	atomic.StoreUint32(&c.Pending, 0)
+	d.scanned = false
+}
+
+func clearUsed[T any](half []T, used []uint32) {
+	if len(used) > len(half)/8 {
+		clear(half)
+		return
+	}
+	var zero T
+	for _, i := range used {
+		half[i] = zero
+	}
+}
+
+func (d *Datapath) scan(half int, out *Drained) {
+	var index [MaxSlots]int
+	id := string(trimZero(d.control.PendingBootId[:]))
+	for i := range d.slots {
+		index[i] = -1
+		if d.slots[i].PendingSeq != 0 {
+			index[i] = len(out.Windows)
+			out.Windows = append(out.Windows, Window{
+				Slot: Slot(i), Ifindex: int(d.slots[i].Ifindex), BootID: id, Seq: d.slots[i].PendingSeq,
+			})
+		}
+	}
+	window := func(slot int) *Window {
+		if slot >= MaxSlots || index[slot] < 0 {
+			return nil // an interface detached in mid-window: its last packets have no record
+		}
+		return &out.Windows[index[slot]]
+	}
+	d.scanSources4(half, window)
+	d.scanSources6(half, window)
+	d.scanTargets(half, window)
+	d.scanTotals(half, window)
+	for i := range out.Windows {
+		d.sketch(half, &out.Windows[i])
+	}
+}
+
+const (
+	keyShift = 48
+	slotMask = 0x7f
+	byteMask = 1<<keyShift - 1
+)
+
+func (d *Datapath) scanSources4(half int, window func(int) *Window) {
+	d.used4 = d.used4[:0]
+	d.merge.reset()
+	n := d.cpus * d.ways4
+	for i := range d.sources4[half*n : (half+1)*n] {
+		r := &d.sources4[half*n+i]
+		key := r.BytesKey >> keyShift
+		if key == 0 {
+			continue
+		}
+		d.used4 = append(d.used4, uint32(i))
+		w := window(int(key & slotMask))
+		if w == nil {
+			continue
+		}
+		var b [4]byte
+		binary.NativeEndian.PutUint32(b[:], r.Address)
+		h := hashWords([4]uint32{r.Address}, d.seed)
+		s := d.merge.source(w, netip.AddrFrom4(b), h)
+		addClasses(&s.Counters, &r.ByClass)
+		s.Bytes += r.BytesKey & byteMask
+		s.UDPBytes += r.UdpBytes
+		s.Dropped += uint64(r.Dropped)
+		s.PortPairs |= r.PortPairs
+	}
+}
+
+func (d *Datapath) scanSources6(half int, window func(int) *Window) {
+	d.used6 = d.used6[:0]
+	d.merge.reset()
+	n := d.cpus * d.ways6
+	for i := range d.sources6[half*n : (half+1)*n] {
+		r := &d.sources6[half*n+i]
+		key := r.BytesKey >> keyShift
+		if key == 0 {
+			continue
+		}
+		d.used6 = append(d.used6, uint32(i))
+		w := window(int(key & slotMask))
+		if w == nil {
+			continue
+		}
+		s := d.merge.source(w, addr16(r.Address.W), hashWords(r.Address.W, d.seed))
+		addClasses(&s.Counters, &r.ByClass)
+		s.Bytes += r.BytesKey & byteMask
+		s.UDPBytes += r.UdpBytes
+		s.Dropped += uint64(r.Dropped)
+		s.PortPairs |= r.PortPairs
+	}
+}
+
+func addClasses(c *Counters, by *[NumClasses]uint32) {
+	for i, n := range by {
+		c.ByClass[i] += uint64(n)
+		c.Packets += uint64(n)
+	}
+}
+
+func addr16(w [4]uint32) netip.Addr {
+	var b [16]byte
+	for i, v := range w {
+		binary.NativeEndian.PutUint32(b[4*i:], v)
+	}
+	return netip.AddrFrom16(b)
+}
+
+func (d *Datapath) scanTargets(half int, window func(int) *Window) {
+	type key struct {
+		slot uint8
+		Target
+	}
+	seen := map[key]int{}
+	n := d.cpus * (targetWays + targetSpare)
+	for i := range d.targets[half*n : (half+1)*n] {
+		r := &d.targets[half*n+i]
+		if r.Family == 0 {
+			continue
+		}
+		w := window(int(r.Slot))
+		if w == nil {
+			continue
+		}
+		t := Target{Class: r.Class, Protocol: r.Protocol, Port: r.Port, Destination: addr16(r.Destination.W)}
+		if r.Family == 4 {
+			b := t.Destination.As16()
+			t.Destination = netip.AddrFrom4([4]byte(b[:4]))
+		}
+		at, ok := seen[key{r.Slot, t}]
+		if !ok {
+			at = len(w.Targets)
+			seen[key{r.Slot, t}] = at
+			w.Targets = append(w.Targets, t)
+		}
+		w.Targets[at].Packets += uint64(r.Packets)
+		w.Targets[at].Bytes += r.Bytes
+		w.Targets[at].Dropped += uint64(r.Dropped)
+		w.Targets[at].SourceBits |= r.SourceBits
+	}
+}
+
+func (d *Datapath) scanTotals(half int, window func(int) *Window) {
+	for cpu := range d.cpus {
+		for slot := range MaxSlots {
+			w := window(slot)
+			if w == nil {
+				continue
+			}
+			t := &d.totals[(half*d.cpus+cpu)*MaxSlots+slot]
+			addTotals(&w.Totals, t.All.ByClass, t.All.Bytes, t.All.UdpBytes, t.All.Dropped)
+			addTotals(&w.Other, t.Other.ByClass, t.Other.Bytes, t.Other.UdpBytes, t.Other.Dropped)
+			w.NonIP += t.NonIp
+			w.NonIPBytes += t.NonIpBytes
+			w.Malformed += t.Malformed
+			w.MalformedBytes += t.MalformedBytes
+			w.Truncated = w.Other.Packets > 0
+		}
+	}
+}
+
+func addTotals(c *Counters, by [NumClasses]uint64, bytes, udpBytes, dropped uint64) {
+	for i, n := range by {
+		c.ByClass[i] += n
+		c.Packets += n
+	}
+	c.Bytes += bytes
+	c.UDPBytes += udpBytes
+	c.Dropped += dropped
+}
+
+func trimZero(b []byte) []byte {
+	for i, c := range b {
+		if c == 0 {
+			return b[:i]
+		}
+	}
+	return b
+}

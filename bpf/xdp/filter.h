@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Stage filter: which lease, if any, decides on this packet.
+ *
+ * exact source → source prefix → signatures, the strongest live lease wins;
+ * only if that one would drop or limit is the allowlist asked. A stage without
+ * entries is not asked at all. */
+#pragma once
+
+#include "consts.h"
+#include "maps.h"
+
+#define SELECTOR_PROTOCOL 128 /* selectors from here on are protocols */
+
+struct decision {
+	struct lease *lease;
+	__u32 index;
+	__u8 action;
+	__u8 reason; /* of a drop by this lease; a limit's is 3 further on */
+	__u8 several; /* the lease names several destinations */
+};
+
+/* Takes lease i if it is live, meant for this interface and stronger. */
+static __always_inline void consider(struct decision *d, __u32 i, __u8 reason, __u64 now)
+{
+	struct lease *l = bpf_map_lookup_elem(&leases, &i);
+
+	if (!l || l->action <= d->action)
+		return;
+	if (!(l->interfaces & (1ULL << (slot_id & 63))))
+		return;
+	if (l->expires && l->expires <= now)
+		return;
+	d->lease = l;
+	d->index = i;
+	d->action = l->action;
+	d->reason = reason;
+}
+
+static __always_inline void ask_exact(const struct control *ctl, const struct packet *p, struct decision *d, __u64 now)
+{
+	struct exact_key key = {.address = p->src, .family = p->family};
+	__u32 *i;
+
+	if (ctl->exact_any) {
+		i = bpf_map_lookup_elem(&exact, &key);
+		if (i)
+			consider(d, *i, REASON_DROP_SOURCE, now);
+	}
+	if (ctl->exact_class) {
+		key.selector = p->class + 1;
+		i = bpf_map_lookup_elem(&exact, &key);
+		if (i)
+			consider(d, *i, REASON_DROP_SOURCE, now);
+		key.selector = SELECTOR_PROTOCOL | p->protocol;
+		i = bpf_map_lookup_elem(&exact, &key);
+		if (i)
+			consider(d, *i, REASON_DROP_SOURCE, now);
+	}
+}
+
+static __always_inline void ask_prefixes(const struct control *ctl, const struct packet *p, struct decision *d, __u64 now)
+{
+	struct prefix_key key = {.bits = p->family == 4 ? 64 : 160, .family = p->family, .address = p->src};
+	__u32 *i;
+
+	if (ctl->prefix_any) {
+		i = bpf_map_lookup_elem(&prefixes, &key);
+		if (i)
+			consider(d, *i, REASON_DROP_PREFIX, now);
+	}
+	if (ctl->prefix_class) {
+		key.selector = p->class + 1;
+		i = bpf_map_lookup_elem(&prefixes, &key);
+		if (i)
+			consider(d, *i, REASON_DROP_PREFIX, now);
+		key.selector = SELECTOR_PROTOCOL | p->protocol;
+		i = bpf_map_lookup_elem(&prefixes, &key);
+		if (i)
+			consider(d, *i, REASON_DROP_PREFIX, now);
+	}
+}
+
+static __always_inline int within(const struct address *a, const struct address *mask, const struct address *value)
+{
+	return (a->w[0] & mask->w[0]) == value->w[0] && (a->w[1] & mask->w[1]) == value->w[1] &&
+	       (a->w[2] & mask->w[2]) == value->w[2] && (a->w[3] & mask->w[3]) == value->w[3];
+}
+
+struct signature_walk {
+	const struct packet *packet;
+	struct decision *decision;
+	__u64 now;
+	__u32 count;
+};
+
+static long ask_signature(__u32 i, void *context)
+{
+	struct signature_walk *walk = context;
+	const struct packet *p = walk->packet;
+	struct signature *s;
+
+	if (i >= walk->count)
+		return 1;
+	s = bpf_map_lookup_elem(&signatures, &i);
+	if (!s)
+		return 1;
+	if (s->family && s->family != p->family)
+		return 0;
+	if (!s->any_protocol && s->protocol != p->protocol)
+		return 0;
+	if (!within(&p->dst, &s->destination_mask, &s->destination) || !within(&p->src, &s->source_mask, &s->source))
+		return 0;
+	/* A later fragment has no ports and no flags: it matches none that asks. */
+	if (s->source_port && s->source_port != p->sport)
+		return 0;
+	if (s->destination_port && s->destination_port != p->dport)
+		return 0;
+	if (s->flag_mask && (p->protocol != PROTO_TCP || p->class == CLASS_FRAG_LATER ||
+			     p->class == CLASS_OTHER || (p->flags & s->flag_mask) != s->flag_value))
+		return 0;
+	consider(walk->decision, s->lease, REASON_DROP_SIGNATURE, walk->now);
+	return 0;
+}
+
+static __always_inline void ask_signatures(const struct control *ctl, const struct packet *p, struct decision *d, __u64 now)
+{
+	struct signature_walk walk = {.packet = p, .decision = d, .now = now, .count = ctl->signatures};
+
+	bpf_loop(MAX_SIGNATURES, ask_signature, &walk, 0);
+}
+
+static __always_inline int is_allowed(const struct control *ctl, const struct packet *p, __u64 now)
+{
+	struct prefix_key key = {.bits = p->family == 4 ? 64 : 160, .family = p->family};
+	struct decision d = {};
+	__u32 *i;
+
+	if (ctl->allow_source) {
+		key.address = p->src;
+		i = bpf_map_lookup_elem(&allowed, &key);
+		if (i)
+			consider(&d, *i, REASON_PASS_ALLOW, now);
+	}
+	if (ctl->allow_destination) {
+		key.address = p->dst;
+		key.selector = 1;
+		i = bpf_map_lookup_elem(&allowed, &key);
+		if (i)
+			consider(&d, *i, REASON_PASS_ALLOW, now);
+	}
+	return d.action == ACTION_ALLOW;
+}
+
+/* A token bucket as one number, the theoretical arrival time of the next
+ * packet (GCRA): a packet conforms while that time is less than a burst ahead
+ * of now. Compare-and-swap keeps it right on several CPUs. */
+static __always_inline int conforms(__u64 *tat, __u64 now, __u64 cost, __u64 burst)
+{
+#pragma unroll
+	for (int attempt = 0; attempt < 4; attempt++) {
+		__u64 seen = *tat;
+		__u64 from = seen > now ? seen : now;
+
+		if (from + cost > now + burst)
+			return 0;
+		if (__sync_val_compare_and_swap(tat, seen, from + cost) == seen)
+			return 1;
+	}
+	return 0; /* so contended that the rate is well exceeded */
+}
+
+#define BURST (250000000ULL << 4) /* a quarter second, in 1/16 ns */
+
+/* Does the packet exceed the lease's rate? A burst is at least one packet. */
+static __always_inline int exceeds(struct decision *d, const struct packet *p, __u64 now)
+{
+	struct lease *l = d->lease;
+	__u64 *packet_time = &l->packet_time, *byte_time = &l->byte_time;
+	__u64 ticks = now << 4;
+	__u64 cost;
+
+	if (l->destination_family && l->destination_bits != (l->destination_family == 4 ? 32 : 128)) {
+		struct bucket_key key = {.lease = d->index, .destination = p->dst};
+		struct bucket fresh = {}, *b;
+
+		b = bpf_map_lookup_elem(&buckets, &key);
+		if (!b) {
+			bpf_map_update_elem(&buckets, &key, &fresh, BPF_NOEXIST);
+			b = bpf_map_lookup_elem(&buckets, &key);
+		}
+		if (b) {
+			packet_time = &b->packet_time;
+			byte_time = &b->byte_time;
+		}
+	}
+	cost = l->packet_cost;
+	if (cost && !conforms(packet_time, ticks, cost, cost > BURST ? cost : BURST))
+		return 1;
+	cost = (l->byte_cost * p->length) >> 8;
+	if (cost && !conforms(byte_time, ticks, cost, cost > BURST ? cost : BURST))
+		return 1;
+	return 0;
+}
+
+/* Returns the reason: a drop, or a pass. */
+static __always_inline __u32 filter(const struct control *ctl, const struct packet *p, __u32 mode)
+{
+	struct decision d = {};
+	__u32 reason;
+	__u64 now;
+
+	if (!(ctl->exact_any | ctl->exact_class | ctl->prefix_any | ctl->prefix_class | ctl->signatures))
+		return REASON_PASS;
+	now = bpf_ktime_get_boot_ns();
+	if (ctl->exact_any | ctl->exact_class)
+		ask_exact(ctl, p, &d, now);
+	if (ctl->prefix_any | ctl->prefix_class)
+		ask_prefixes(ctl, p, &d, now);
+	if (ctl->signatures)
+		ask_signatures(ctl, p, &d, now);
+	if (!d.lease)
+		return REASON_PASS;
+	/* An allow for more than one address (a signature) is among the decisions,
+	 * a plain one is asked only now. */
+	if (d.action == ACTION_ALLOW)
+		return REASON_PASS_ALLOW;
+	if ((ctl->allow_source | ctl->allow_destination) && is_allowed(ctl, p, now))
+		return REASON_PASS_ALLOW;
+	if (d.action == ACTION_OBSERVE || (d.action == ACTION_RATE_LIMIT && !exceeds(&d, p, now))) {
+		if (d.action == ACTION_OBSERVE) {
+			__sync_fetch_and_add(&d.lease->would, 1);
+			__sync_fetch_and_add(&d.lease->would_bytes, p->length);
+			d.lease->last = now;
+		}
+		return REASON_PASS_OBSERVED;
+	}
+	reason = d.reason + (d.action == ACTION_RATE_LIMIT ? REASON_LIMIT_SOURCE - REASON_DROP_SOURCE : 0);
+	d.lease->last = now;
+	if (mode == MODE_OBSERVE) {
+		__sync_fetch_and_add(&d.lease->would, 1);
+		__sync_fetch_and_add(&d.lease->would_bytes, p->length);
+		return REASON_WOULD_DROP;
+	}
+	__sync_fetch_and_add(&d.lease->packets, 1);
+	__sync_fetch_and_add(&d.lease->bytes, p->length);
+	return reason;
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The keyed hash of the tables: multiply and fold, seeded at load. */
+#pragma once
+
+#include "consts.h"
+#include "types.h"
+
+static __always_inline __u64 mix(__u64 x)
+{
+	x ^= x >> 32;
+	x *= 0x9fb21c651e98df25ULL;
+	x ^= x >> 29;
+	x *= 0xd6e8feb86659fd93ULL;
+	x ^= x >> 32;
+	return x;
+}
+
+static __always_inline __u64 hash_address(const struct address *a)
+{
+	__u64 lo = (__u64)a->w[1] << 32 | a->w[0];
+	__u64 hi = (__u64)a->w[3] << 32 | a->w[2];
+
+	return mix(mix(lo + seed) ^ hi);
+}

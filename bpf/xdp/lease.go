@@ -1,0 +1,158 @@
+package xdp
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+func isFull(err error) bool {
+	return errors.Is(err, syscall.E2BIG) || errors.Is(err, syscall.ENOSPC)
+}
+
+// cost returns what one unit costs a token bucket that earns perSecond units a
+// second, in 1/16 ns times scale.
+func cost(perSecond uint64, scale uint64) uint64 {
+	if perSecond == 0 {
+		return 0
+	}
+	return max(1, 16*scale*uint64(time.Second)/perSecond)
+}
+
+// writeLease fills record i; the action comes last, so that the program never
+// acts on half a lease.
+func (d *Datapath) writeLease(i uint32, e Entry, renewal bool) {
+	l := &d.leases[i]
+	if !renewal {
+		*l = weirLease{}
+	}
+	m := e.Match
+	l.Source.W, l.Destination.W = [4]uint32{}, [4]uint32{}
+	if m.Source.IsValid() {
+		l.Source.W = words(m.Source.Addr())
+		l.SourceFamily, l.SourceBits = family(m.Source), uint8(m.Source.Bits())
+	}
+	if m.Destination.IsValid() {
+		l.Destination.W = words(m.Destination.Addr())
+		l.DestinationFamily, l.DestinationBits = family(m.Destination), uint8(m.Destination.Bits())
+	}
+	l.SourcePort, l.DestinationPort = m.SourcePort, m.DestinationPort
+	l.Protocol, l.FlagMask, l.FlagValue = m.Protocol, m.FlagMask, m.FlagValue
+	l.Wanted, l.Offset, l.Pps, l.Bps = uint8(e.Action), uint64(e.Offset)+1, e.PPS, e.BPS
+	atomic.StoreUint64(&l.PacketCost, cost(e.PPS, 1))
+	atomic.StoreUint64(&l.ByteCost, cost(e.BPS, 8*256)) // a byte is 8 bits; 8 more bits of fraction
+	atomic.StoreUint64(&l.Interfaces, e.Interfaces)
+	atomic.StoreUint64(&l.Expires, uint64(e.ExpiresAt))
+	l.Used = 1
+	action := uint32(e.Action)
+	if e.Suspended {
+		action = 0
+	}
+	atomic.StoreUint32(&l.Action, action)
+}
+
+func (d *Datapath) entry(l *weirLease) Entry {
+	return Entry{
+		Match: Match{
+			Source:      prefixOf(l.Source.W, l.SourceFamily, l.SourceBits),
+			Destination: prefixOf(l.Destination.W, l.DestinationFamily, l.DestinationBits),
+			Protocol:    l.Protocol, SourcePort: l.SourcePort, DestinationPort: l.DestinationPort,
+			FlagMask: l.FlagMask, FlagValue: l.FlagValue,
+		},
+		Interfaces: l.Interfaces, Action: Action(l.Wanted), PPS: l.Pps, BPS: l.Bps,
+		ExpiresAt: time.Duration(l.Expires), Offset: int64(l.Offset) - 1, Suspended: l.Action == 0,
+	}
+}
+
+func prefixOf(w [4]uint32, family, bits uint8) netip.Prefix {
+	if family == 0 {
+		return netip.Prefix{}
+	}
+	a := addr16(w)
+	if family == 4 {
+		b := a.As16()
+		a = netip.AddrFrom4([4]byte(b[:4]))
+	}
+	return netip.PrefixFrom(a, int(bits))
+}
+
+func maskWords(p netip.Prefix) (w [4]uint32) {
+	if !p.IsValid() {
+		return w
+	}
+	ones := netip.AddrFrom4([4]byte{255, 255, 255, 255})
+	if p.Addr().Is6() {
+		ones = addr16([4]uint32{^uint32(0), ^uint32(0), ^uint32(0), ^uint32(0)})
+	}
+	return words(netip.PrefixFrom(ones, p.Bits()).Masked().Addr())
+}
+
+func signatureOf(m Match, i uint32) weirSignature {
+	s := weirSignature{
+		SourcePort: m.SourcePort, DestinationPort: m.DestinationPort, Protocol: m.Protocol,
+		FlagMask: m.FlagMask, FlagValue: m.FlagValue, Lease: i,
+	}
+	if m.Protocol == 0 {
+		s.AnyProtocol = 1
+	}
+	s.SourceMask.W, s.DestinationMask.W = maskWords(m.Source), maskWords(m.Destination)
+	if m.Source.IsValid() {
+		s.Family, s.Source.W = family(m.Source), words(m.Source.Masked().Addr())
+	}
+	if m.Destination.IsValid() {
+		s.Family, s.Destination.W = family(m.Destination), words(m.Destination.Masked().Addr())
+	}
+	return s
+}
+
+func (d *Datapath) writeSignature(at int, m Match, i uint32) error {
+	if err := d.maps["signatures"].Put(uint32(at), signatureOf(m, i)); err != nil {
+		return fmt.Errorf("writing a signature: %w", err)
+	}
+	atomic.StoreUint32(&d.control.Signatures, uint32(len(d.table.signatures)))
+	return nil
+}
+
+// writeSignatures writes the dense list anew: after a removal, and at start.
+func (d *Datapath) writeSignatures() error {
+	for at, m := range d.table.signatures {
+		if err := d.maps["signatures"].Put(uint32(at), signatureOf(m, d.table.byMatch[m])); err != nil {
+			return fmt.Errorf("writing a signature: %w", err)
+		}
+	}
+	atomic.StoreUint32(&d.control.Signatures, uint32(len(d.table.signatures)))
+	return nil
+}
+
+// Verdicts returns an interface's packets by reason since the filter was first
+// loaded.
+func (d *Datapath) Verdicts(s Slot) (map[string]uint64, error) {
+	out := map[string]uint64{}
+	values := make([]uint64, d.cpus)
+	for reason, name := range reasonNames {
+		if err := d.maps["verdicts"].Lookup(uint32(s)*numReasons+uint32(reason), &values); err != nil {
+			return nil, fmt.Errorf("reading the verdicts: %w", err)
+		}
+		var sum uint64
+		for _, n := range values {
+			sum += n
+		}
+		if sum > 0 {
+			out[name] = sum
+		}
+	}
+	return out, nil
+}
+
+// reasonNames are the reasons of types.h, in its order; append only.
+var reasonNames = [...]string{
+	"pass", "pass_non_ip", "pass_allow", "pass_off", "pass_observed", "would_drop",
+	"drop_malformed", "drop_non_ip", "drop_source", "drop_prefix", "drop_signature",
+	"limit_source", "limit_prefix", "limit_signature",
+}
+
+// ReasonNames returns the names of the reasons that verdicts are counted by.
+func ReasonNames() []string { return reasonNames[:] }

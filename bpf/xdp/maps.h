@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Every map, in one place. Sizes marked (set at load) are written by Open. The
+ * counting tables are flat arrays that the probe maps into its memory: index =
+ * (epoch * cpus + cpu) * ways + way. */
+#pragma once
+
+#include "types.h"
+
+/* Control page; 1 entry; written by the probe. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct control);
+} control_page SEC(".maps");
+
+/* Interfaces by slot; written by the probe. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, MAX_SLOTS);
+	__type(key, __u32);
+	__type(value, struct slot);
+} slots SEC(".maps");
+
+/* IPv4 sources; 64 B each; written by the program, cleared by the drain. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1); /* (set at load) 2 * cpus * source4_ways */
+	__type(key, __u32);
+	__type(value, struct source4);
+} sources4 SEC(".maps");
+
+/* IPv6 sources; 128 B each; as above. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1); /* (set at load) 2 * cpus * source6_ways */
+	__type(key, __u32);
+	__type(value, struct source6);
+} sources6 SEC(".maps");
+
+/* (destination, class, port); 64 B each; the last TARGET_SPARE of a region hold
+ * port 0 for destinations whose ports no longer fit. */
+#define TARGET_SPARE 256
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1); /* (set at load) 2 * cpus * (target_ways + TARGET_SPARE) */
+	__type(key, __u32);
+	__type(value, struct target);
+} targets SEC(".maps");
+
+/* Interface totals; index (epoch * cpus + cpu) * MAX_SLOTS + slot. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1); /* (set at load) */
+	__type(key, __u32);
+	__type(value, struct totals);
+} interface_totals SEC(".maps");
+
+/* Sketches of overflowed sources; index as totals. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1); /* (set at load) */
+	__type(key, __u32);
+	__type(value, struct sketch);
+} sketches SEC(".maps");
+
+/* Packets by {slot, reason} since load, per CPU; index slot * NUM_REASONS + reason. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_SLOTS *NUM_REASONS);
+	__type(key, __u32);
+	__type(value, __u64);
+} verdicts SEC(".maps");
+
+/* Leases; 192 B each; written by the probe, their counters by the program. The
+ * maps below hold indexes into it, so that a renewal never resets a counter. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1); /* (set at load) */
+	__type(key, __u32);
+	__type(value, struct lease);
+} leases SEC(".maps");
+
+/* Single sources → lease; not preallocated: an empty filter costs no memory. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1); /* (set at load) */
+	__type(key, struct exact_key);
+	__type(value, __u32);
+} exact SEC(".maps");
+
+/* Source prefixes → lease. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1); /* (set at load) */
+	__type(key, struct prefix_key);
+	__type(value, __u32);
+} prefixes SEC(".maps");
+
+/* Allowed sources and destinations → lease. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1); /* (set at load) */
+	__type(key, struct prefix_key);
+	__type(value, __u32);
+} allowed SEC(".maps");
+
+/* Signatures, dense from 0 to control.signatures. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_SIGNATURES);
+	__type(key, __u32);
+	__type(value, struct signature);
+} signatures SEC(".maps");
+
+/* Buckets of rate-limit leases that name several destinations: one each. */
+struct bucket_key {
+	__u32 lease;
+	struct address destination;
+};
+struct bucket {
+	__u64 packet_time;
+	__u64 byte_time;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct bucket_key);
+	__type(value, struct bucket);
+} buckets SEC(".maps");

@@ -1,0 +1,156 @@
+package xdp
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"net/netip"
+)
+
+// merger joins the records of one source from several CPUs. It is an open
+// hash table of positions, reused from window to window: a Go map would cost
+// ten times as much at a million sources.
+type merger struct {
+	slots []mergeSlot
+	used  int
+}
+
+type mergeSlot struct {
+	hash   uint64
+	window *Window
+	at     int
+}
+
+func (m *merger) reset() {
+	clear(m.slots)
+	m.used = 0
+}
+
+// source returns the entry of address in w, which it appends when it is new.
+func (m *merger) source(w *Window, address netip.Addr, hash uint64) *Source {
+	if m.used*2 >= len(m.slots) {
+		m.grow()
+	}
+	mask := uint64(len(m.slots) - 1)
+	for i := hash & mask; ; i = (i + 1) & mask {
+		s := &m.slots[i]
+		if s.window == nil {
+			*s = mergeSlot{hash, w, len(w.Sources)}
+			m.used++
+			w.Sources = append(w.Sources, Source{Address: address})
+			return &w.Sources[s.at]
+		}
+		if s.hash == hash && s.window == w && w.Sources[s.at].Address == address {
+			return &w.Sources[s.at]
+		}
+	}
+}
+
+func (m *merger) grow() {
+	old := m.slots
+	m.slots = make([]mergeSlot, max(1024, 2*len(old)))
+	mask := uint64(len(m.slots) - 1)
+	for _, s := range old {
+		if s.window == nil {
+			continue
+		}
+		i := s.hash & mask
+		for m.slots[i].window != nil {
+			i = (i + 1) & mask
+		}
+		m.slots[i] = s
+	}
+}
+
+// mix and hashWords are those of hash.h: sketches made here and there merge.
+func mix(x uint64) uint64 {
+	x ^= x >> 32
+	x *= 0x9fb21c651e98df25
+	x ^= x >> 29
+	x *= 0xd6e8feb86659fd93
+	x ^= x >> 32
+	return x
+}
+
+func hashWords(w [4]uint32, seed uint64) uint64 {
+	lo := uint64(w[1])<<32 | uint64(w[0])
+	hi := uint64(w[3])<<32 | uint64(w[2])
+	return mix(mix(lo+seed) ^ hi)
+}
+
+func hashAddress(a netip.Addr, seed uint64) uint64 {
+	var w [4]uint32
+	if a.Is4() {
+		b := a.As4()
+		w[0] = binary.NativeEndian.Uint32(b[:])
+	} else {
+		b := a.As16()
+		for i := range w {
+			w[i] = binary.NativeEndian.Uint32(b[4*i:])
+		}
+	}
+	return hashWords(w, seed)
+}
+
+const (
+	sketchBits = 10
+	sketchSize = 1 << sketchBits
+	maxRank    = 33
+)
+
+func sketchAdd(registers []byte, h uint64) {
+	rank := byte(min(bits.TrailingZeros64(h>>sketchBits)+1, maxRank))
+	if i := h & (sketchSize - 1); registers[i] < rank {
+		registers[i] = rank
+	}
+}
+
+// Classes as the program numbers them.
+const (
+	classSYN    = 0
+	classSYNACK = 1
+)
+
+// sketch fills the window's sketches: sources in the table from the table, at no
+// cost per packet; those that found no place from the registers in the kernel.
+func (d *Datapath) sketch(half int, w *Window) {
+	var all, syn, synack [sketchSize]byte
+	var hasSYN, hasSYNACK bool
+	for i := range w.Sources {
+		s := &w.Sources[i]
+		h := hashAddress(s.Address, d.seed)
+		sketchAdd(all[:], h)
+		if s.ByClass[classSYN] > 0 {
+			sketchAdd(syn[:], h)
+			hasSYN = true
+		}
+		if s.ByClass[classSYNACK] > 0 {
+			sketchAdd(synack[:], h)
+			hasSYNACK = true
+		}
+	}
+	if w.Truncated {
+		for cpu := range d.cpus {
+			k := &d.sketches[(half*d.cpus+cpu)*MaxSlots+int(w.Slot)]
+			mergeRegisters(all[:], k.All[:])
+			mergeRegisters(syn[:], k.Syn[:])
+			mergeRegisters(synack[:], k.Synack[:])
+		}
+		hasSYN = hasSYN || w.Other.ByClass[classSYN] > 0
+		hasSYNACK = hasSYNACK || w.Other.ByClass[classSYNACK] > 0
+	}
+	if len(w.Sources) > 0 || w.Truncated {
+		w.SourcesSketch = all[:]
+	}
+	if hasSYN {
+		w.SYNSketch = syn[:]
+	}
+	if hasSYNACK {
+		w.SYNACKSketch = synack[:]
+	}
+}
+
+func mergeRegisters(into, from []byte) {
+	for i, r := range from {
+		into[i] = max(into[i], r)
+	}
+}

@@ -1,0 +1,307 @@
+package xdp
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/bits"
+	"os"
+	"path/filepath"
+	"sync"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	layoutVersion = 1
+	targetWays    = 1 << 12
+	targetSpare   = 256
+	// totalWays are the IPv4 records of all CPUs together by default: 2 epochs ×
+	// 64 B × 262,144 = 32 MiB, and as much for IPv6.
+	totalWays  = 1 << 18
+	minWays    = 1 << 14
+	numReasons = 48
+)
+
+// Datapath is one loaded data plane with all its interfaces. Drain and Commit
+// belong to one goroutine; the other methods may be called from any.
+type Datapath struct {
+	cfg     Config
+	cpus    int
+	ways4   int
+	ways6   int
+	seed    uint64
+	adopted bool
+
+	maps    map[string]*ebpf.Map
+	regions [][]byte
+
+	control   *weirControl
+	slots     []weirSlot
+	sources4  []weirSource4
+	sources6  []weirSource6
+	targets   []weirTarget
+	totals    []weirTotals
+	sketches  []weirSketch
+	leases    []weirLease
+	merge     merger
+	used4     []uint32
+	used6     []uint32
+	scanned   bool
+	leftovers bool
+
+	mu       sync.Mutex // guards what follows
+	attached map[int]*attachment
+	table    leaseTable
+}
+
+type attachment struct {
+	Attachment
+	link    link.Link
+	program *ebpf.Program
+}
+
+// Open loads the data plane, or adopts the one pinned under cfg.PinPath: its
+// counters, leases and attached interfaces are then those of before. It fails
+// when what is pinned has another layout or other sizes and says so; Remove
+// (or deleting the directory) makes room for a new one, at the price of the
+// counts that are not yet drained.
+func Open(cfg Config) (*Datapath, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return nil, fmt.Errorf("counting CPUs: %w", err)
+	}
+	d := &Datapath{cfg: cfg, cpus: cpus, attached: map[int]*attachment{}}
+	d.ways4 = cfg.SourceWays
+	if d.ways4 == 0 {
+		d.ways4 = max(minWays, 1<<(bits.Len(uint(totalWays/cpus))-1))
+	}
+	d.ways6 = d.ways4 / 2
+	if err := d.load(); err != nil {
+		d.Close()
+		return nil, err
+	}
+	if err := d.adopt(); err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+func (c *Config) complete() error {
+	if c.SourceWays != 0 && (c.SourceWays < 8 || c.SourceWays&(c.SourceWays-1) != 0) {
+		return fmt.Errorf("source ways %d: want a power of two from 8", c.SourceWays)
+	}
+	if c.MaxLeases == 0 {
+		c.MaxLeases = 1 << 17
+	}
+	if c.MaxPrefixes == 0 {
+		c.MaxPrefixes = 100_000
+	}
+	if c.IPv6SourcePrefixLength == 0 {
+		c.IPv6SourcePrefixLength = 64
+	}
+	if n := c.IPv6SourcePrefixLength; n != 64 && n != 128 {
+		return fmt.Errorf("IPv6 source prefix length %d: want 64 or 128", n)
+	}
+	if len(c.BootID) > 32 {
+		return fmt.Errorf("boot id is longer than 32 bytes")
+	}
+	return nil
+}
+
+// spec returns the object with its sizes set and its maps pinned by name.
+func (d *Datapath) spec() (*ebpf.CollectionSpec, error) {
+	spec, err := loadWeir()
+	if err != nil {
+		return nil, fmt.Errorf("reading the BPF object: %w", err)
+	}
+	sizes := map[string]int{
+		"sources4":         2 * d.cpus * d.ways4,
+		"sources6":         2 * d.cpus * d.ways6,
+		"targets":          2 * d.cpus * (targetWays + targetSpare),
+		"interface_totals": 2 * d.cpus * MaxSlots,
+		"sketches":         2 * d.cpus * MaxSlots,
+		"leases":           d.cfg.MaxLeases,
+		"exact":            d.cfg.MaxLeases,
+		"prefixes":         d.cfg.MaxPrefixes,
+		"allowed":          d.cfg.MaxPrefixes,
+	}
+	for name, n := range sizes {
+		spec.Maps[name].MaxEntries = uint32(n)
+	}
+	if d.cfg.PinPath != "" {
+		for _, name := range mapNames {
+			spec.Maps[name].Pinning = ebpf.PinByName
+		}
+	}
+	return spec, nil
+}
+
+var mapNames = []string{
+	"control_page", "slots", "sources4", "sources6", "targets", "interface_totals", "sketches",
+	"verdicts", "leases", "exact", "prefixes", "allowed", "signatures", "buckets",
+}
+
+func (d *Datapath) load() error {
+	spec, err := d.spec()
+	if err != nil {
+		return err
+	}
+	if d.cfg.PinPath != "" {
+		if err := os.MkdirAll(d.cfg.PinPath, 0o700); err != nil {
+			return fmt.Errorf("making the pin directory: %w", err)
+		}
+		if !onBPFFS(d.cfg.PinPath) {
+			return fmt.Errorf("%s is not on a bpffs: mount -t bpf bpf /sys/fs/bpf", d.cfg.PinPath)
+		}
+	}
+	d.maps = map[string]*ebpf.Map{}
+	for _, name := range mapNames {
+		m, err := ebpf.NewMapWithOptions(spec.Maps[name], ebpf.MapOptions{PinPath: d.cfg.PinPath})
+		if errors.Is(err, ebpf.ErrMapIncompatible) {
+			return fmt.Errorf("map %s pinned in %s is of another version or size; detach and remove it first: %w", name, d.cfg.PinPath, err)
+		}
+		if err != nil {
+			return fmt.Errorf("creating map %s: %w", name, err)
+		}
+		d.maps[name] = m
+	}
+	return d.mapMemory()
+}
+
+func onBPFFS(path string) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(path, &st) == nil && st.Type == unix.BPF_FS_MAGIC
+}
+
+// view maps an array map's memory and returns it as a slice of its values.
+func view[T any](d *Datapath, name string) ([]T, error) {
+	m := d.maps[name]
+	n := int(m.MaxEntries())
+	size := n * int(m.ValueSize())
+	if want := int(unsafe.Sizeof(*new(T))); want != int(m.ValueSize()) {
+		return nil, fmt.Errorf("map %s: value of %d bytes, want %d", name, m.ValueSize(), want)
+	}
+	page := os.Getpagesize()
+	mem, err := unix.Mmap(m.FD(), 0, (size+page-1)/page*page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("mapping map %s: %w", name, err)
+	}
+	d.regions = append(d.regions, mem)
+	return unsafe.Slice((*T)(unsafe.Pointer(&mem[0])), n), nil
+}
+
+func (d *Datapath) mapMemory() (err error) {
+	control, err := view[weirControl](d, "control_page")
+	if err != nil {
+		return err
+	}
+	d.control = &control[0]
+	var errs [7]error
+	d.slots, errs[0] = view[weirSlot](d, "slots")
+	d.sources4, errs[1] = view[weirSource4](d, "sources4")
+	d.sources6, errs[2] = view[weirSource6](d, "sources6")
+	d.targets, errs[3] = view[weirTarget](d, "targets")
+	d.totals, errs[4] = view[weirTotals](d, "interface_totals")
+	d.sketches, errs[5] = view[weirSketch](d, "sketches")
+	d.leases, errs[6] = view[weirLease](d, "leases")
+	return errors.Join(errs[:]...)
+}
+
+// adopt starts a new boot on what the maps hold: nothing, or a former life.
+func (d *Datapath) adopt() error {
+	c := d.control
+	if c.Layout != 0 && c.Layout != layoutVersion {
+		return fmt.Errorf("layout %d is pinned in %s, this is %d; detach and remove it first", c.Layout, d.cfg.PinPath, layoutVersion)
+	}
+	d.adopted = c.Layout != 0
+	if !d.adopted {
+		var b [8]byte
+		if _, err := rand.Read(b[:]); err != nil {
+			return fmt.Errorf("seeding the hash: %w", err)
+		}
+		c.Seed = binary.LittleEndian.Uint64(b[:])
+		c.WindowStart = uint64(BootTime())
+		c.Layout = layoutVersion
+	}
+	d.seed = c.Seed
+	d.leftovers = c.Pending != 0
+	c.BootId = [32]uint8{}
+	copy(c.BootId[:], d.cfg.BootID)
+	for i := range d.slots {
+		d.slots[i].Seq = 0
+	}
+	if err := d.adoptLinks(); err != nil {
+		return err
+	}
+	return d.table.rebuild(d)
+}
+
+// Adopted reports whether maps of an earlier process were found.
+func (d *Datapath) Adopted() bool { return d.adopted }
+
+// MemoryBytes is what the maps hold of the kernel's memory.
+func (d *Datapath) MemoryBytes() uint64 {
+	var sum uint64
+	for _, m := range d.maps {
+		if info, err := m.Info(); err == nil {
+			if n, ok := info.Memlock(); ok {
+				sum += n
+			}
+		}
+	}
+	return sum
+}
+
+// Close lets go of everything; what is pinned goes on filtering and counting.
+func (d *Datapath) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var errs []error
+	for _, a := range d.attached {
+		errs = append(errs, a.link.Close())
+		if a.program != nil {
+			errs = append(errs, a.program.Close())
+		}
+	}
+	for _, mem := range d.regions {
+		errs = append(errs, unix.Munmap(mem))
+	}
+	for _, m := range d.maps {
+		errs = append(errs, m.Close())
+	}
+	d.attached, d.regions, d.maps = nil, nil, nil
+	return errors.Join(errs...)
+}
+
+// Remove detaches every interface and deletes the pins, then closes.
+func (d *Datapath) Remove() error {
+	var errs []error
+	d.mu.Lock()
+	for ifindex := range d.attached {
+		errs = append(errs, d.detach(ifindex))
+	}
+	for _, m := range d.maps {
+		if m.IsPinned() {
+			errs = append(errs, m.Unpin())
+		}
+	}
+	d.mu.Unlock()
+	errs = append(errs, d.Close())
+	if d.cfg.PinPath != "" {
+		errs = append(errs, os.Remove(d.cfg.PinPath))
+	}
+	return errors.Join(errs...)
+}
+
+func (d *Datapath) linkPath(s Slot) string {
+	return filepath.Join(d.cfg.PinPath, fmt.Sprintf("link-%d", s))
+}

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What lies in the maps. Every struct is padded by hand; a test holds the Go
+ * side against the offsets in the object's BTF. */
+#pragma once
+
+#include "../include/parse.h"
+
+#define MAX_SLOTS 64      /* interfaces of one probe: bits of a 64-bit mask */
+#define MAX_ON_LINK 4     /* IPv6 on-link prefixes per interface */
+#define SKETCH_BITS 10    /* HyperLogLog registers: 2^10, error 3.3 % */
+#define SKETCH_SIZE (1 << SKETCH_BITS)
+#define MAX_SIGNATURES 256
+#define LAYOUT_VERSION 1
+
+/* How a probe treats leases on one interface. */
+enum filter_mode { MODE_OBSERVE, MODE_ENFORCE, MODE_OFF };
+
+/* What a lease orders, from the weakest to the strongest. */
+enum action { ACTION_NONE, ACTION_OBSERVE, ACTION_RATE_LIMIT, ACTION_DROP, ACTION_ALLOW };
+
+/* Why a packet went where it went. Stable numbers: append only. */
+enum reason {
+	REASON_PASS,
+	REASON_PASS_NON_IP,
+	REASON_PASS_ALLOW,
+	REASON_PASS_OFF,
+	REASON_PASS_OBSERVED,   /* an observe lease, or a limit not reached */
+	REASON_WOULD_DROP,      /* mode observe: enforce would have dropped it */
+	REASON_DROP_MALFORMED,
+	REASON_DROP_NON_IP,     /* strict */
+	REASON_DROP_SOURCE,
+	REASON_DROP_PREFIX,
+	REASON_DROP_SIGNATURE,
+	REASON_LIMIT_SOURCE,
+	REASON_LIMIT_PREFIX,
+	REASON_LIMIT_SIGNATURE,
+	/* 16-23 sessions, 24-31 firewall, 32-39 extensions, 40-47 fragments */
+	NUM_REASONS = 48,
+};
+
+/* One source in one window, on one CPU: one cache line for IPv4. The low 48
+ * bits of bytes_key count bytes (281 TB), the high 16 are the key: bit 15 says
+ * that the record is in use, the low bits are the slot. Packet counters have 32 bits: a window
+ * would need 4 billion packets of one source to wrap, which the probe prevents
+ * by never holding a window open for that long. */
+struct source4 {
+	__u32 address;
+	__u32 dropped;
+	__u32 by_class[NUM_CLASSES];
+	__u64 bytes_key;
+	__u64 udp_bytes;
+	__u64 port_pairs;
+};
+
+/* The same for IPv6: the second line is touched by UDP and by drops only. */
+struct source6 {
+	struct address address;
+	__u32 by_class[NUM_CLASSES];
+	__u64 bytes_key;
+	__u64 port_pairs;
+	__u64 udp_bytes;
+	__u32 dropped;
+	__u32 pad[11];
+};
+
+/* Traffic of one class to one destination and port. */
+struct target {
+	struct address destination;
+	__u16 port;
+	__u8 class;
+	__u8 protocol;
+	__u8 slot;
+	__u8 family; /* 0: free */
+	__u8 pad[2];
+	__u32 packets;
+	__u32 dropped;
+	__u64 bytes;
+	__u64 source_bits;
+	__u64 pad2[2];
+};
+
+struct counters {
+	__u64 by_class[NUM_CLASSES];
+	__u64 bytes;
+	__u64 udp_bytes;
+	__u64 dropped;
+};
+
+/* One interface in one window, on one CPU. */
+struct totals {
+	struct counters all;
+	struct counters other; /* packets whose source found no place */
+	__u64 non_ip;
+	__u64 non_ip_bytes;
+	__u64 malformed;
+	__u64 malformed_bytes;
+};
+
+/* HyperLogLog registers of the sources that found no place in the table; those
+ * that did are counted from the table. */
+struct sketch {
+	__u8 all[SKETCH_SIZE];
+	__u8 syn[SKETCH_SIZE];
+	__u8 synack[SKETCH_SIZE];
+};
+
+struct on_link {
+	__u64 value; /* upper half of the address, network order */
+	__u64 mask;
+};
+
+/* One interface: what the program reads of it, and the number of its window. */
+struct slot {
+	__u32 mode;
+	__u32 ifindex; /* 0: not attached */
+	__u64 seq;     /* windows ended since boot_id began */
+	__u64 pending_seq; /* of the window that is not yet committed */
+	__u32 on_links;
+	__u32 attach_mode;
+	struct on_link on_link[MAX_ON_LINK];
+};
+
+/* The control page: read once per packet, written by the probe through mmap. */
+struct control {
+	__u32 epoch; /* 0 or 1: which half of every counting table is written */
+	__u32 layout;
+	__u64 seed; /* of the keyed hash */
+	/* How many entries each stage has: an empty one is not asked. */
+	__u32 exact_any;
+	__u32 exact_class;
+	__u32 prefix_any;
+	__u32 prefix_class;
+	__u32 allow_source;
+	__u32 allow_destination;
+	__u32 signatures;
+	/* The window that has ended and is not yet committed. */
+	__u32 pending;
+	__u64 window_start; /* of the open window, boot-time ns */
+	__u64 pending_start;
+	__u64 pending_end;
+	__u8 boot_id[32];
+	__u8 pending_boot_id[32];
+};
+
+/* One lease: the first line is what a packet reads, the second what it writes,
+ * the third says what the lease is, for the probe's restart. */
+struct lease {
+	__u64 expires; /* boot-time ns; 0: never */
+	__u64 interfaces;
+	__u32 action; /* enum action; ACTION_NONE: free or suspended */
+	__u32 used;
+	__u64 packet_cost; /* 1/16 ns of the bucket per packet; 0: no limit */
+	__u64 byte_cost;   /* 1/4096 ns per byte; 0: no limit */
+	__u64 packet_time; /* theoretical arrival times of the two buckets, 1/16 ns */
+	__u64 byte_time;
+	__u64 pad0;
+
+	__u64 packets;
+	__u64 bytes;
+	__u64 would;
+	__u64 would_bytes;
+	__u64 last;
+	__u64 pad1[3];
+
+	struct address source;
+	struct address destination;
+	__u8 source_family; /* 4, 6, or 0: any */
+	__u8 source_bits;
+	__u8 destination_family;
+	__u8 destination_bits;
+	__u16 source_port;
+	__u16 destination_port;
+	__u8 protocol;
+	__u8 flag_mask;
+	__u8 flag_value;
+	__u8 wanted; /* the action asked for, kept while suspended */
+	__u32 pad2;
+	__u64 offset; /* of the command, plus one */
+	__u64 pps;
+	__u64 bps;
+	__u64 pad3[2];
+};
+
+/* Key of a source: selector 0 is any class, c+1 is class c only. */
+struct exact_key {
+	struct address address;
+	__u8 family;
+	__u8 selector;
+	__u16 pad;
+};
+
+struct prefix_key {
+	__u32 bits; /* 32 + prefix length */
+	__u8 family;
+	__u8 selector; /* allow: 0 source, 1 destination */
+	__u16 pad;
+	struct address address;
+};
+
+/* A signature, as the packet is compared with it: (packet & mask) == value. */
+struct signature {
+	struct address source, source_mask;
+	struct address destination, destination_mask;
+	__u16 source_port;
+	__u16 destination_port;
+	__u8 family;   /* 0: any */
+	__u8 protocol; /* 0: any */
+	__u8 flag_mask;
+	__u8 flag_value;
+	__u32 lease;
+	__u32 any_protocol; /* protocol 0 was not asked for */
+};
