@@ -1,0 +1,156 @@
+package xdp
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+
+	"github.com/cilium/ebpf"
+)
+
+// TestDrainIsExact counts from every CPU while windows end all the time, with
+// more sources than the table holds: no packet may be missing or count twice.
+func TestDrainIsExact(t *testing.T) {
+	r := newRig(t, Config{SourceWays: 256})
+	var sent [2]uint64
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	for worker := range sent {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			f := synFrom("203.0.113.1")
+			rng := rand.New(rand.NewPCG(1, uint64(worker)))
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				binary.BigEndian.PutUint32(f[26:], 0x0a000000|rng.Uint32N(4000))
+				if _, err := r.programs[0].Run(&ebpf.RunOptions{Data: f, Repeat: 50}); err != nil {
+					t.Error(err)
+					return
+				}
+				sent[worker] += 50
+			}
+		}()
+	}
+	var counted uint64
+	var truncated bool
+	for range 60 {
+		w := r.drain()
+		counted += w.Totals.Packets
+		truncated = truncated || w.Truncated
+		r.Commit()
+	}
+	close(stop)
+	wg.Wait()
+	for range 2 {
+		w := r.drain()
+		counted += w.Totals.Packets
+		r.Commit()
+	}
+	if want := sent[0] + sent[1]; counted != want || want == 0 {
+		t.Errorf("counted %d of %d packets", counted, want)
+	}
+	if !truncated {
+		t.Error("4,000 sources fitted into 256 ways: the test did not test the overflow")
+	}
+}
+
+// TestDistinctSources holds the sketches against the truth, also when most
+// sources found no place in the table.
+func TestDistinctSources(t *testing.T) {
+	r := newRig(t, Config{SourceWays: 1024})
+	const n = 20_000
+	f := synFrom("203.0.113.1")
+	for i := range uint32(n) {
+		binary.BigEndian.PutUint32(f[26:], 0x0a000000+i)
+		r.run(0, f, 1)
+	}
+	w := r.drain()
+	if !w.Truncated {
+		t.Fatal("the table held them all")
+	}
+	if got := estimate(w.SYNSketch); got < n*0.9 || got > n*1.1 {
+		t.Errorf("estimated %.0f distinct sources of %d", got, n)
+	}
+	if w.SYNACKSketch != nil {
+		t.Error("SYN-ACK sources without a SYN-ACK")
+	}
+}
+
+// estimate is the textbook HyperLogLog estimate for 2^10 registers.
+func estimate(registers []byte) float64 {
+	sum := 0.0
+	for _, r := range registers {
+		sum += 1 / float64(uint64(1)<<r)
+	}
+	m := float64(len(registers))
+	return 0.7213 / (1 + 1.079/m) * m * m / sum
+}
+
+// TestUncommittedWindowComesAgain is the probe's death between reading and
+// publishing: the next process finds the same window under its old name.
+func TestUncommittedWindowComesAgain(t *testing.T) {
+	path := "/sys/fs/bpf/weir-test-" + filepath.Base(t.TempDir())
+	open := func(boot string) *rig { return newRig(t, Config{PinPath: path, BootID: boot}) }
+	t.Cleanup(func() { os.RemoveAll(path) })
+	a := open("boot-a")
+	a.put(Entry{Match: source("203.0.113.7/32"), Action: ActionDrop, Offset: 42})
+	a.run(0, synFrom("203.0.113.9"), 3)
+	first := a.drain()
+	a.run(0, synFrom("203.0.113.9"), 4)
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	b := open("boot-b")
+	if !b.Adopted() {
+		t.Fatal("nothing was adopted")
+	}
+	again := b.drain()
+	if again.BootID != "boot-a" || again.Seq != first.Seq || again.Totals != first.Totals {
+		t.Errorf("came again as %s/%d %v, was %s/%d %v", again.BootID, again.Seq, &again, first.BootID, first.Seq, &first)
+	}
+	if twice := b.drain(); twice.Totals != first.Totals || twice.Seq != first.Seq {
+		t.Error("a window without commit changed")
+	}
+	b.Commit()
+	rest := b.drain()
+	if rest.BootID != "boot-b" || rest.Seq != 1 || rest.Totals.Packets != 4 {
+		t.Errorf("the rest is %s/%d with %d packets, want boot-b/1 with 4", rest.BootID, rest.Seq, rest.Totals.Packets)
+	}
+	b.Commit()
+	if v := b.run(0, synFrom("203.0.113.7"), 1); v != xdpDrop {
+		t.Error("an adopted lease does not drop")
+	}
+	var offset int64
+	b.Entries(func(e Entry, _ Drops) bool { offset = e.Offset; return true })
+	if offset != 42 {
+		t.Errorf("adopted lease has offset %d, want 42", offset)
+	}
+	if err := b.Remove(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); !os.IsNotExist(err) {
+		t.Errorf("pins are left: %v", err)
+	}
+}
+
+func TestOtherSizesAreRefused(t *testing.T) {
+	path := "/sys/fs/bpf/weir-test-" + filepath.Base(t.TempDir())
+	t.Cleanup(func() { os.RemoveAll(path) })
+	newRig(t, Config{PinPath: path, SourceWays: 1024})
+	if d, err := Open(Config{PinPath: path, SourceWays: 2048, MaxLeases: 4096}); err == nil {
+		d.Close()
+		t.Fatal("maps of another size were adopted")
+	}
+}
