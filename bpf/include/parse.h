@@ -16,6 +16,7 @@
 #define ETHERTYPE_IPV6 0x86dd
 #define ETHERTYPE_8021Q 0x8100
 #define ETHERTYPE_8021AD 0x88a8
+#define ETHERTYPE_QINQ_OLD 0x9100 /* in use before 802.1ad, and still */
 #define MAX_VLAN_TAGS 2
 /* As many as a sane sender stacks; a packet with more is class other. */
 #define MAX_EXTENSION_HEADERS 6
@@ -139,7 +140,7 @@ static __always_inline int parse_ethernet(struct cursor *c)
 	for (int i = 0; i < MAX_VLAN_TAGS; i++) {
 		struct vlan_header *vlan;
 
-		if (type != ETHERTYPE_8021Q && type != ETHERTYPE_8021AD)
+		if (type != ETHERTYPE_8021Q && type != ETHERTYPE_8021AD && type != ETHERTYPE_QINQ_OLD)
 			break;
 		vlan = take(c, sizeof(*vlan));
 		if (!vlan)

@@ -59,6 +59,7 @@ func TestFrames(t *testing.T) {
 		{"ah cut short", v4(51, 0).bytes(7), cOther, a4},
 		{"vlan", ethernet(0x8100).vlan(0x0800).ipv4(a4, b4, 17, 0).udp(1, 2, 0), cUDP, a4},
 		{"qinq", ethernet(0x88a8).vlan(0x8100).vlan(0x0800).ipv4(a4, b4, 17, 0).udp(1, 2, 0), cUDP, a4},
+		{"old qinq", ethernet(0x9100).vlan(0x8100).vlan(0x0800).ipv4(a4, b4, 17, 0).udp(1, 2, 0), cUDP, a4},
 		{"vlan ipv6", ethernet(0x8100).vlan(0x86dd).ipv6(a6, b6, 17).udp(1, 2, 0), cUDP, "2001:db8:1:2::"},
 		{"three vlan tags", ethernet(0x8100).vlan(0x8100).vlan(0x8100).vlan(0x0800).ipv4(a4, b4, 17, 0), cNonIP, ""},
 		{"vlan cut short", ethernet(0x8100).bytes(2), cMalformed, ""},
