@@ -161,6 +161,9 @@ type Match struct {
 	Protocol                    uint8
 	SourcePort, DestinationPort uint16
 	FlagMask, FlagValue         uint8 // TCP packets with flags & FlagMask == FlagValue
+	// Variant tells leases apart that cover the same packets on different
+	// interfaces. One that is not 0 is held as a signature, of which there are few.
+	Variant uint8
 }
 
 // Entry is one lease as the filter holds it. Its identity is Match.

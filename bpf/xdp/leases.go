@@ -47,7 +47,7 @@ type leaseTable struct {
 // classify says where a lease goes, and under which selector. Allow leases win
 // over everything; those for one address or prefix have a map of their own.
 func classify(m Match, a Action) (stage, uint8) {
-	plain := m.SourcePort == 0 && m.DestinationPort == 0
+	plain := m.SourcePort == 0 && m.DestinationPort == 0 && m.Variant == 0
 	whole := plain && m.Protocol == 0 && m.FlagMask == 0
 	if a == ActionAllow && whole && (m.Source.IsValid() != m.Destination.IsValid()) {
 		return stageAllow, 0

@@ -174,7 +174,8 @@ struct lease {
 	__u8 flag_mask;
 	__u8 flag_value;
 	__u8 wanted; /* the action asked for, kept while suspended */
-	__u32 pad2;
+	__u8 variant;
+	__u8 pad2[3];
 	__u64 offset; /* of the command, plus one */
 	__u64 pps;
 	__u64 bps;

@@ -94,7 +94,8 @@ type weirLease struct {
 	FlagMask          uint8
 	FlagValue         uint8
 	Wanted            uint8
-	Pad2              uint32
+	Variant           uint8
+	Pad2              [3]uint8
 	Offset            uint64
 	Pps               uint64
 	Bps               uint64
