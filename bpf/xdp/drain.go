@@ -40,6 +40,9 @@ func (d *Datapath) Drain() (Drained, error) {
 	out.Start, out.End = time.Duration(c.PendingStart), time.Duration(c.PendingEnd)
 	d.scan(int(c.Epoch^1), &out)
 	d.scanned = true
+	if err := d.noteEstablished(&out); err != nil {
+		return out, err
+	}
 	out.Scan = time.Since(start)
 	return out, nil
 }

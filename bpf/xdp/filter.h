@@ -17,6 +17,7 @@ struct decision {
 	__u8 action;
 	__u8 reason; /* of a drop by this lease; a limit's is 3 further on */
 	__u8 several; /* the lease names several destinations */
+	__u8 syn;     /* it is a signature of SYN */
 };
 
 /* Takes lease i if it is live, meant for this interface and stronger. */
@@ -97,6 +98,8 @@ static long ask_signature(__u32 i, void *context)
 {
 	struct signature_walk *walk = context;
 	const struct packet *p = walk->packet;
+	struct decision *d = walk->decision;
+	struct lease *before = d->lease;
 	struct signature *s;
 
 	if (i >= walk->count)
@@ -118,8 +121,25 @@ static long ask_signature(__u32 i, void *context)
 	if (s->flag_mask && (p->protocol != PROTO_TCP || p->class == CLASS_FRAG_LATER ||
 			     p->class == CLASS_OTHER || (p->flags & s->flag_mask) != s->flag_value))
 		return 0;
-	consider(walk->decision, s->lease, REASON_DROP_SIGNATURE, walk->now);
+	consider(d, s->lease, REASON_DROP_SIGNATURE, walk->now);
+	if (d->lease != before)
+		d->syn = s->flag_mask & s->flag_value & TCP_FLAG_SYN && p->class == CLASS_SYN;
 	return 0;
+}
+
+/* Has the source had a conversation before? A flood's made-up sources have not;
+ * those that have may open another while SYN are limited. */
+static __always_inline int is_established(const struct packet *p)
+{
+	struct exact_key key = {.address = p->src, .family = p->family};
+
+	if (bpf_map_lookup_elem(&established, &key))
+		return 1;
+	if (p->family == 4)
+		return 0;
+	key.address.w[2] = 0; /* counted by its upper 64 bits */
+	key.address.w[3] = 0;
+	return bpf_map_lookup_elem(&established, &key) != 0;
 }
 
 static __always_inline void ask_signatures(const struct control *ctl, const struct packet *p, struct decision *d, __u64 now)
@@ -226,6 +246,8 @@ static __always_inline __u32 filter(const struct control *ctl, const struct pack
 		return REASON_PASS_ALLOW;
 	if ((ctl->allow_source | ctl->allow_destination) && is_allowed(ctl, p, now))
 		return REASON_PASS_ALLOW;
+	if (d.action == ACTION_RATE_LIMIT && d.syn && is_established(p))
+		return REASON_PASS;
 	if (d.action == ACTION_OBSERVE || (d.action == ACTION_RATE_LIMIT && !exceeds(&d, p, now))) {
 		if (d.action == ACTION_OBSERVE) {
 			__sync_fetch_and_add(&d.lease->would, 1);

@@ -124,6 +124,16 @@ struct {
 	__type(value, struct signature);
 } signatures SEC(".maps");
 
+/* Sources seen established: in some window they sent TCP that only comes after a
+ * handshake. Written by the drain, asked only when a limit on SYN matches, so
+ * that it costs nothing on other packets. The oldest give way. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct exact_key);
+	__type(value, __u32);
+} established SEC(".maps");
+
 /* Buckets of rate-limit leases that name several destinations: one each. */
 struct bucket_key {
 	__u32 lease;

@@ -51,6 +51,7 @@ type Datapath struct {
 	merge     merger
 	used4     []uint32
 	used6     []uint32
+	known     knownSources
 	scanned   bool
 	leftovers bool
 
@@ -147,7 +148,7 @@ func (d *Datapath) spec() (*ebpf.CollectionSpec, error) {
 
 var mapNames = []string{
 	"control_page", "slots", "sources4", "sources6", "targets", "interface_totals", "sketches",
-	"verdicts", "leases", "exact", "prefixes", "allowed", "signatures", "buckets",
+	"verdicts", "leases", "exact", "prefixes", "allowed", "signatures", "buckets", "established",
 }
 
 func (d *Datapath) load() error {

@@ -236,6 +236,7 @@ const (
 	weirMapAllowed         = "allowed"
 	weirMapBuckets         = "buckets"
 	weirMapControlPage     = "control_page"
+	weirMapEstablished     = "established"
 	weirMapExact           = "exact"
 	weirMapInterfaceTotals = "interface_totals"
 	weirMapLeases          = "leases"
@@ -310,6 +311,7 @@ type weirMapSpecs struct {
 	Allowed         *ebpf.MapSpec `ebpf:"allowed"`
 	Buckets         *ebpf.MapSpec `ebpf:"buckets"`
 	ControlPage     *ebpf.MapSpec `ebpf:"control_page"`
+	Established     *ebpf.MapSpec `ebpf:"established"`
 	Exact           *ebpf.MapSpec `ebpf:"exact"`
 	InterfaceTotals *ebpf.MapSpec `ebpf:"interface_totals"`
 	Leases          *ebpf.MapSpec `ebpf:"leases"`
@@ -360,6 +362,7 @@ type weirMaps struct {
 	Allowed         *ebpf.Map `ebpf:"allowed"`
 	Buckets         *ebpf.Map `ebpf:"buckets"`
 	ControlPage     *ebpf.Map `ebpf:"control_page"`
+	Established     *ebpf.Map `ebpf:"established"`
 	Exact           *ebpf.Map `ebpf:"exact"`
 	InterfaceTotals *ebpf.Map `ebpf:"interface_totals"`
 	Leases          *ebpf.Map `ebpf:"leases"`
@@ -378,6 +381,7 @@ func (m *weirMaps) Close() error {
 		m.Allowed,
 		m.Buckets,
 		m.ControlPage,
+		m.Established,
 		m.Exact,
 		m.InterfaceTotals,
 		m.Leases,
