@@ -52,9 +52,10 @@ func (c Count) plus(o Count) Count {
 }
 
 // Group returns the address under which a probe counts a source: itself, or
-// the first address of its IPv6 prefix.
+// the first address of its IPv6 prefix. A link-local source is on the link by
+// its nature, and so always counted by itself.
 func Group(a netip.Addr, ipv6Prefix int) netip.Addr {
-	if a.Is4() {
+	if a.Is4() || a.IsLinkLocalUnicast() {
 		return a
 	}
 	return netip.PrefixFrom(a, ipv6Prefix).Masked().Addr()
