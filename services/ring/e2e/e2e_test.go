@@ -1,0 +1,172 @@
+// Package e2e drives the page in a real headless Chromium.
+package e2e
+
+import (
+	"context"
+	"log/slog"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/weir-net/weir/services/internal/kit/kafka"
+	"github.com/weir-net/weir/services/internal/kit/testkit"
+	"github.com/weir-net/weir/services/ring/internal/access"
+	"github.com/weir-net/weir/services/ring/internal/act"
+	"github.com/weir-net/weir/services/ring/internal/api"
+	"github.com/weir-net/weir/services/ring/internal/feed"
+	"github.com/weir-net/weir/services/ring/internal/live"
+	"github.com/weir-net/weir/services/ring/internal/ringtest"
+	"github.com/weir-net/weir/services/ring/web"
+)
+
+const token = "correct-horse-battery"
+
+// system is the service on a broker in this process, and a play on the broker.
+type system struct {
+	play *ringtest.Play
+	hub  *live.Hub
+	url  string
+	http *httptest.Server
+}
+
+// start starts it. With acting, people must log in.
+func start(t *testing.T, acting bool) *system {
+	t.Helper()
+	_, cfg := testkit.Double(t)
+	return startOn(t, cfg, acting)
+}
+
+func startOn(t *testing.T, cfg *kafka.Config, acting bool) *system {
+	t.Helper()
+	opts, err := cfg.Options("ring")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	hub := live.New(4096, 16, time.Now)
+	rules := access.Rules{Issuer: "ring", TTL: time.Hour}
+	if acting {
+		rules.Token, rules.Act = token, true
+	}
+	server := &api.Server{Hub: hub, Gate: access.New(rules, time.Now), Files: web.Files, Log: log, Version: "test", Scale: []float64{700, 1400, 2100}}
+	if acting {
+		client, err := kgo.NewClient(opts...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(client.Close)
+		server.Doer = &act.Actor{Writer: &feed.Writer{Client: client, Topic: cfg.Topics().Commands}, Picture: hub, Topic: cfg.Topics().Commands, Wait: 5 * time.Second, Poll: 10 * time.Millisecond}
+	}
+	reader := &feed.Feed{Topics: cfg.Topics(), Options: opts, Picture: hub, Log: log}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{}, 3)
+	for _, run := range []func(context.Context) error{hub.Run, reader.Run, reader.RunCommands} {
+		go func() { _ = run(ctx); done <- struct{}{} }()
+	}
+	srv := httptest.NewServer(server.Handler())
+	t.Cleanup(func() {
+		stop()
+		srv.CloseClientConnections()
+		srv.Close()
+		for range 3 {
+			<-done
+		}
+	})
+	return &system{play: ringtest.New(t, cfg), hub: hub, url: srv.URL, http: srv}
+}
+
+// run publishes until the test ends.
+func (s *system) run(t *testing.T) {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); s.play.Run(ctx, 250*time.Millisecond) }()
+	t.Cleanup(func() { stop(); <-done })
+}
+
+// browser opens a tab of a headless Chromium. Without one the test is skipped,
+// but under CI=true it fails.
+func browser(t *testing.T, width, height int) context.Context {
+	t.Helper()
+	path := ""
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if p, err := exec.LookPath(name); err == nil {
+			path = p
+			break
+		}
+	}
+	if path == "" {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("the page's tests need Chromium")
+		}
+		t.Skip("the page's tests need Chromium")
+	}
+	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.WindowSize(width, height))
+	alloc, stop := chromedp.NewExecAllocator(context.Background(), opts...)
+	t.Cleanup(stop)
+	ctx, cancel := chromedp.NewContext(alloc)
+	// The first action starts the browser, which lives as long as its context.
+	do(t, ctx, chromedp.Navigate("about:blank"), chromedp.EmulateViewport(int64(width), int64(height)))
+	watchConsole(t, ctx)
+	t.Cleanup(cancel)
+	ctx, cancel = context.WithTimeout(ctx, 90*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// do runs actions or fails the test.
+func do(t *testing.T, ctx context.Context, actions ...chromedp.Action[chromedp.Void]) {
+	t.Helper()
+	if err := chromedp.Do(ctx, actions...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// js evaluates an expression.
+func js[T any](t *testing.T, ctx context.Context, expression string) T {
+	t.Helper()
+	out, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
+	if err != nil {
+		t.Fatalf("evaluating %s: %v", expression, err)
+	}
+	return out
+}
+
+// until polls a JavaScript condition.
+func until(t *testing.T, ctx context.Context, limit time.Duration, condition string) time.Duration {
+	t.Helper()
+	began := time.Now()
+	for {
+		if js[bool](t, ctx, "!!("+condition+")") {
+			return time.Since(began)
+		}
+		if time.Since(began) > limit {
+			shot(t, ctx, "failed-"+strings.ReplaceAll(t.Name(), "/", "-"))
+			t.Fatalf("not within %v: %s", limit, condition)
+		}
+		time.Sleep(15 * time.Millisecond)
+	}
+}
+
+// shot saves a picture of the page if WEIR_RING_SHOTS names a directory.
+func shot(t *testing.T, ctx context.Context, name string) {
+	t.Helper()
+	dir := os.Getenv("WEIR_RING_SHOTS")
+	if dir == "" {
+		return
+	}
+	png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}

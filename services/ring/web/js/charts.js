@@ -1,0 +1,98 @@
+// The last 15 minutes of a node as charts.
+import { init } from '../vendor/echarts/echarts.min.js';
+import { classColours, classes } from './colour.js';
+import { get, short } from './text.js';
+
+const slots = 900;
+const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+export class Charts {
+  constructor(ppsElement, bpsElement, store) {
+    this.store = store;
+    this.charts = [ppsElement, bpsElement].map((e) => {
+      const chart = init(e, null, { renderer: 'canvas' });
+      new ResizeObserver(() => chart.resize()).observe(e);
+      return chart;
+    });
+    this.node = null;
+    this.data = null;
+    this.asked = 0;
+  }
+
+  /** Shows a node from now on. */
+  select(node) {
+    this.node = node;
+    this.data = null;
+    this.load();
+  }
+
+  async load() {
+    const asked = ++this.asked;
+    const params = {};
+    for (const name of ['host', 'interface', 'source']) if (this.node[name]) params[name] = this.node[name];
+    try {
+      const d = await get('api/history', params);
+      if (asked !== this.asked) return;
+      this.data = this.node.source ? fromPoints(d) : fromSeconds(d);
+      this.loaded = performance.now();
+      this.draw();
+    } catch { /* the stream says that the service is away */ }
+  }
+
+  /** Adds the second that is now; asks again now and then to mend gaps. */
+  tick() {
+    if (!this.node || document.hidden) return;
+    if (!this.data || performance.now() - this.loaded > (this.node.source ? 10_000 : 60_000)) { if (!this.busy) { this.busy = true; this.load().finally(() => { this.busy = false; }); } return; }
+    if (this.node.source) return this.draw();
+    const list = this.store.under(this.node);
+    const sum = this.store.sum(list);
+    const live = list.length > sum.stale;
+    const second = Math.floor(this.store.now() / 1000) * 1000;
+    const { at, pps, bps, dropped, byClass } = this.data;
+    if (at.at(-1) >= second) return;
+    at.push(second);
+    pps.push(live ? sum.pps : null);
+    bps.push(live ? sum.bps : null);
+    dropped.push(live ? sum.dropped : null);
+    byClass.forEach((c, n) => c.push(live ? sum.classes[n] : null));
+    if (at.length > slots) for (const c of [at, pps, bps, dropped, ...byClass]) c.shift();
+    this.draw();
+  }
+
+  draw() {
+    if (!this.data) return;
+    const { at, pps, bps, dropped, byClass } = this.data;
+    const now = this.store.now();
+    const axis = { min: now - 900_000, max: now };
+    const pair = (values) => values.map((v, n) => [at[n], v]);
+    const used = byClass.map((c, n) => [classes[n], c]).filter(([, c]) => c.some((v) => v > 0));
+    const area = (name, values) => ({ name, type: 'line', stack: 'all', symbol: 'none', sampling: 'lttb', lineStyle: { width: 0.5 }, areaStyle: { opacity: 0.7 }, color: classColours[name] ?? '#2b7bba', data: pair(values) });
+    const one = (name, values, color) => ({ name, type: 'line', symbol: 'none', sampling: 'lttb', lineStyle: { width: 1.5 }, color, data: pair(values) });
+    const received = used.length ? used.map(([n, c]) => area(n, c)) : [one('received', pps, '#2b7bba')];
+    const passed = pps.map((v, n) => (v === null ? null : Math.max(0, v - (dropped[n] ?? 0))));
+    this.charts[0].setOption(this.option(axis, [...received, one('passed', passed, css('--ink')), { ...one('dropped', dropped, '#e0302a'), lineStyle: { width: 1.5, type: 'dashed' } }]), { replaceMerge: ['series'] });
+    this.charts[1].setOption(this.option(axis, [one('bit/s', bps, '#2b7bba')]), { replaceMerge: ['series'] });
+  }
+
+  option(axis, series) {
+    const quiet = css('--soft'), line = css('--line');
+    return {
+      animation: false,
+      aria: { enabled: false },
+      grid: { left: 52, right: 10, top: 24, bottom: 22 },
+      legend: { top: 0, left: 0, itemHeight: 8, itemWidth: 12, textStyle: { color: quiet, fontSize: 11 }, show: series.length > 1 },
+      tooltip: { trigger: 'axis', renderMode: 'richText', valueFormatter: (v) => short(v) },
+      xAxis: { type: 'time', ...axis, axisLabel: { color: quiet, fontSize: 11, hideOverlap: true }, axisLine: { lineStyle: { color: line } }, splitLine: { show: false } },
+      yAxis: { type: 'value', min: 0, minInterval: 1, axisLabel: { color: quiet, fontSize: 11, formatter: short }, splitLine: { lineStyle: { color: line } }, splitNumber: 3 },
+      series,
+    };
+  }
+}
+
+function fromSeconds(d) {
+  return { at: d.pps.map((_, n) => (d.start + n) * 1000), pps: d.pps, bps: d.bps, dropped: d.dropped, byClass: classes.map((c) => d.classes[c]) };
+}
+
+function fromPoints(d) {
+  return { at: (d.at ?? []).map((s) => s * 1000), pps: d.pps ?? [], bps: d.bps ?? [], dropped: d.dropped ?? [], byClass: [] };
+}

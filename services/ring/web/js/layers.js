@@ -1,0 +1,69 @@
+// The layers in 3D: one ring per network layer, stacked by CSS transforms, so
+// that it needs no WebGL. Turned with the mouse or the arrow keys.
+import { Ring } from './ring.js';
+import { el } from './text.js';
+import { layers, sectors } from './layout.js';
+
+/** Whether the browser can; else the flat view stays. */
+export const canStack = () => CSS.supports('transform-style', 'preserve-3d');
+
+export class Stack {
+  constructor(element, store, colours, on) {
+    this.store = store;
+    this.element = element;
+    this.x = 58;
+    this.z = -25;
+    this.world = el('div', { class: 'world' });
+    this.rings = layers.map((layer, n) => {
+      const plane = el('div', { class: 'plane' });
+      const name = el('div', { class: 'planename' }, layer.name);
+      const holder = el('div', { class: 'level' }, plane, name);
+      this.world.append(holder);
+      return { layer, holder, plane, ring: null, n };
+    });
+    element.replaceChildren(this.world);
+    for (const r of this.rings) {
+      r.ring = new Ring(r.plane, colours, { hover: (s, e) => on.hover(s, e, r.layer), click: on.click });
+    }
+    this.drag();
+    this.turn();
+  }
+
+  drag() {
+    let from = null;
+    this.element.addEventListener('pointerdown', (e) => { from = { x: e.clientX, y: e.clientY, ax: this.x, az: this.z }; });
+    this.element.addEventListener('pointermove', (e) => {
+      if (!from || !(e.buttons & 1)) { from = null; return; }
+      this.z = from.az - (e.clientX - from.x) * 0.4;
+      this.x = Math.max(0, Math.min(85, from.ax - (e.clientY - from.y) * 0.3));
+      this.turn();
+    });
+    this.element.addEventListener('pointerup', () => { from = null; });
+    this.element.addEventListener('keydown', (e) => {
+      const step = { ArrowLeft: [0, 6], ArrowRight: [0, -6], ArrowUp: [4, 0], ArrowDown: [-4, 0], Home: [58 - this.x, -25 - this.z] }[e.key];
+      if (!step) return;
+      e.preventDefault();
+      this.x = Math.max(0, Math.min(85, this.x + step[0]));
+      this.z += step[1];
+      this.turn();
+    });
+  }
+
+  turn() {
+    this.world.style.transform = `rotateX(${this.x}deg) rotateZ(${this.z}deg)`;
+    const gap = Math.max(60, this.element.clientHeight * 0.2);
+    for (const r of this.rings) {
+      r.holder.style.transform = `translateZ(${(r.n - (this.rings.length - 1) / 2) * gap}px)`;
+      // Names stand upright whatever the stack's turn.
+      r.holder.lastChild.style.transform = `rotateZ(${-this.z}deg) rotateX(${-this.x}deg)`;
+    }
+  }
+
+  show(root, size) {
+    for (const r of this.rings) r.ring.show(sectors(this.store, root, { size, layer: r.layer }));
+  }
+
+  theme() { for (const r of this.rings) r.ring.theme(); }
+
+  dispose() { for (const r of this.rings) r.ring.dispose(); this.element.replaceChildren(); }
+}
