@@ -1,0 +1,211 @@
+// Package drain ends each window of the data plane and publishes what it
+// counted, without losing a packet: a window stays in the kernel until the
+// broker has acknowledged its records.
+package drain
+
+import (
+	"cmp"
+	"container/heap"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/weir-net/weir/bpf/xdp"
+	"github.com/weir-net/weir/schemas"
+	"github.com/weir-net/weir/schemas/counts"
+)
+
+// How many sources a record carries. Chunk 0 has the heaviest by every measure,
+// so that it suffices for the table of rates.
+const (
+	chunkSources    = 4096
+	headByPackets   = 512
+	headByBytes     = 256
+	headByClass     = 128
+	victimsInRecord = 128
+	portsInRecord   = 128
+)
+
+// Identity is what all records of one interface share.
+type Identity struct {
+	Host, Interface  string
+	Ifindex          uint32
+	IPv6PrefixLength uint8
+}
+
+// Span is when a window was.
+type Span struct {
+	Start, End time.Time
+	Duration   time.Duration
+}
+
+// Records turns one window into its chunks. maxSources bounds the sources that
+// are exported; the lightest beyond it are summed up in Tail. The result is a
+// function of its arguments: publishing a window again gives the same chunks.
+func Records(w *xdp.Window, id Identity, span Span, maxSources int) []counts.Record {
+	totals := &counts.Totals{
+		Counters: counters(&w.Totals), Other: counters(&w.Other),
+		NonIP: w.NonIP, NonIPBytes: w.NonIPBytes, Malformed: w.Malformed, MalformedBytes: w.MalformedBytes,
+		SourcesSketch: w.SourcesSketch, SYNSourcesSketch: w.SYNSketch, SYNACKSourcesSketch: w.SYNACKSketch,
+		Victims: heaviestTargets(w.Targets, victimsInRecord), Ports: heaviestTargets(ports(w.Targets), portsInRecord),
+	}
+	head, tail := split(w.Sources, chunkSources)
+	if room := max(0, maxSources-len(head)); len(tail) > room {
+		for _, i := range tail[room:] {
+			c := counters(&w.Sources[i].Counters)
+			totals.Tail.Add(c)
+		}
+		totals.TailSources = uint64(len(tail) - room)
+		tail = tail[:room]
+	}
+	n := 1 + (len(tail)+chunkSources-1)/chunkSources
+	records := make([]counts.Record, 0, n)
+	for i := range n {
+		r := counts.Record{
+			Host: id.Host, Interface: id.Interface, Ifindex: id.Ifindex, Direction: "ingress",
+			BootID: w.BootID, Seq: w.Seq, WindowStart: span.Start, WindowEnd: span.End, Duration: span.Duration,
+			Chunk: uint32(i), Chunks: uint32(n), IPv6SourcePrefixLength: id.IPv6PrefixLength, Truncated: w.Truncated,
+		}
+		part := head
+		if i == 0 {
+			r.Totals = totals
+		} else {
+			part = tail[(i-1)*chunkSources : min(i*chunkSources, len(tail))]
+		}
+		r.Sources = make([]counts.Source, len(part))
+		for j, at := range part {
+			s := &w.Sources[at]
+			r.Sources[j] = counts.Source{Address: s.Address, Counters: counters(&s.Counters), PortPairs: s.PortPairs}
+		}
+		records = append(records, r)
+	}
+	return records
+}
+
+func counters(c *xdp.Counters) counts.Counters {
+	return counts.Counters{Packets: c.Packets, Bytes: c.Bytes, ByClass: c.ByClass, UDPBytes: c.UDPBytes, Dropped: c.Dropped}
+}
+
+// split returns the positions of the sources for chunk 0 and of the rest.
+func split(sources []xdp.Source, all int) (head, tail []int) {
+	if len(sources) <= all {
+		head = make([]int, len(sources))
+		for i := range head {
+			head[i] = i
+		}
+		return head, nil
+	}
+	chosen := make([]bool, len(sources))
+	pick := func(n int, weight func(*xdp.Source) uint64) {
+		for _, i := range heaviest(len(sources), n, func(i int) uint64 { return weight(&sources[i]) }) {
+			chosen[i] = true
+		}
+	}
+	pick(headByPackets, func(s *xdp.Source) uint64 { return s.Packets })
+	pick(headByBytes, func(s *xdp.Source) uint64 { return s.Bytes })
+	for c := range xdp.NumClasses {
+		pick(headByClass, func(s *xdp.Source) uint64 { return s.ByClass[c] })
+	}
+	for i, is := range chosen {
+		if is {
+			head = append(head, i)
+		} else {
+			tail = append(tail, i)
+		}
+	}
+	return head, tail
+}
+
+// lightFirst is a heap of positions with the lightest on top.
+type lightFirst struct {
+	at     []int
+	weight func(int) uint64
+}
+
+func (h *lightFirst) Len() int           { return len(h.at) }
+func (h *lightFirst) Less(i, j int) bool { return h.weight(h.at[i]) < h.weight(h.at[j]) }
+func (h *lightFirst) Swap(i, j int)      { h.at[i], h.at[j] = h.at[j], h.at[i] }
+func (h *lightFirst) Push(x any)         { h.at = append(h.at, x.(int)) }
+func (h *lightFirst) Pop() any           { panic("never popped") }
+
+// heaviest returns the positions of the k heaviest of n that weigh anything, in
+// no order. Of equal ones, those that come first.
+func heaviest(n, k int, weight func(int) uint64) []int {
+	h := &lightFirst{weight: weight}
+	for i := range n {
+		switch w := weight(i); {
+		case w == 0:
+		case len(h.at) < k:
+			heap.Push(h, i)
+		case w > weight(h.at[0]):
+			h.at[0] = i
+			heap.Fix(h, 0)
+		}
+	}
+	return h.at
+}
+
+// ports sums targets over their destinations.
+func ports(targets []xdp.Target) []xdp.Target {
+	type key struct {
+		class, protocol uint8
+		port            uint16
+	}
+	index := map[key]int{}
+	var out []xdp.Target
+	for _, t := range targets {
+		if t.Port == 0 {
+			continue
+		}
+		k := key{t.Class, t.Protocol, t.Port}
+		i, ok := index[k]
+		if !ok {
+			i = len(out)
+			index[k] = i
+			out = append(out, xdp.Target{Class: t.Class, Protocol: t.Protocol, Port: t.Port})
+		}
+		out[i].Packets += t.Packets
+		out[i].Bytes += t.Bytes
+		out[i].Dropped += t.Dropped
+		out[i].SourceBits |= t.SourceBits
+	}
+	return out
+}
+
+// heaviestTargets returns the heaviest n, and the heaviest few of each class
+// among them.
+func heaviestTargets(targets []xdp.Target, n int) []counts.Target {
+	chosen := map[int]bool{}
+	pick := func(k int, weight func(int) uint64) {
+		for _, i := range heaviest(len(targets), k, weight) {
+			chosen[i] = true
+		}
+	}
+	pick(n/2, func(i int) uint64 { return targets[i].Packets })
+	for c := range schemas.NumClasses {
+		pick(n/2/schemas.NumClasses, func(i int) uint64 {
+			if int(targets[i].Class) != c {
+				return 0
+			}
+			return targets[i].Packets
+		})
+	}
+	out := make([]counts.Target, 0, len(chosen))
+	for i := range targets {
+		if !chosen[i] {
+			continue
+		}
+		t := &targets[i]
+		out = append(out, counts.Target{
+			Destination: t.Destination, Class: schemas.Class(t.Class), Protocol: t.Protocol, Port: t.Port,
+			Packets: t.Packets, Bytes: t.Bytes, Dropped: t.Dropped, SourceBits: t.SourceBits,
+		})
+	}
+	slices.SortFunc(out, func(a, b counts.Target) int {
+		return cmp.Or(cmp.Compare(b.Packets, a.Packets), compareAddr(a.Destination, b.Destination),
+			cmp.Compare(a.Class, b.Class), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Protocol, b.Protocol))
+	})
+	return out
+}
+
+func compareAddr(a, b netip.Addr) int { return a.Compare(b) }

@@ -1,0 +1,203 @@
+// Package interfaces keeps the data plane on the configured interfaces as they
+// come and go. One that cannot be attached never stops the others.
+package interfaces
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/weir-net/weir/bpf/xdp"
+	"github.com/weir-net/weir/schemas/events"
+)
+
+// Datapath is what this package needs of the data plane.
+type Datapath interface {
+	Attach(ifindex int, o xdp.AttachOptions) (xdp.Attachment, error)
+	SetOnLink(xdp.Slot, []netip.Prefix)
+	Detach(ifindex int) error
+	Attachments() []xdp.Attachment
+	SetFilterMode(xdp.Slot, xdp.FilterMode)
+}
+
+// Attached is one interface with the program on it.
+type Attached struct {
+	xdp.Attachment
+	Name string
+}
+
+// Manager attaches and detaches.
+type Manager struct {
+	Datapath Datapath
+	Names    []string
+	Mode     xdp.Mode
+	Filter   xdp.FilterMode // of an interface that was not adopted
+	Publish  func(events.Record)
+	Changed  func() // after the set of attached interfaces has changed
+	Log      *slog.Logger
+
+	mu     sync.Mutex
+	byName map[string]Attached
+	failed map[string]string // last error, so that it is told once
+}
+
+// Attached returns the attached interfaces.
+func (m *Manager) Attached() []Attached {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []Attached
+	for _, name := range m.Names {
+		if a, ok := m.byName[name]; ok {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// Name returns the name of an attached interface.
+func (m *Manager) Name(ifindex int) (string, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for name, a := range m.byName {
+		if a.Ifindex == ifindex {
+			return name, true
+		}
+	}
+	return "", false
+}
+
+// interval is how soon an interface that appears is attached.
+const interval = 500 * time.Millisecond
+
+// Run keeps the interfaces attached until ctx ends. It leaves them attached
+// then: the filter outlives the probe.
+func (m *Manager) Run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(interval):
+			m.Sync()
+		}
+	}
+}
+
+// Sync attaches what has appeared and lets go of what is gone or no longer
+// configured.
+func (m *Manager) Sync() {
+	if m.sync() {
+		m.Changed()
+	}
+}
+
+func (m *Manager) sync() (changed bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.byName == nil {
+		m.byName, m.failed = map[string]Attached{}, map[string]string{}
+		m.dropUnconfigured()
+	}
+	for _, name := range m.Names {
+		link, err := net.InterfaceByName(name)
+		have, attached := m.byName[name]
+		if attached && (err != nil || link.Index != have.Ifindex) {
+			m.Log.Warn("interface is gone", "interface", name)
+			if err := m.Datapath.Detach(have.Ifindex); err != nil {
+				m.Log.Warn("detaching", "interface", name, "error", err)
+			}
+			delete(m.byName, name)
+			attached, changed = false, true
+		}
+		if err != nil {
+			m.fail(name, fmt.Errorf("interface %s: %w", name, err))
+			continue
+		}
+		if attached {
+			m.Datapath.SetOnLink(have.Slot, onLink(link))
+			continue
+		}
+		changed = m.attach(name, link) || changed
+	}
+	return changed
+}
+
+func (m *Manager) attach(name string, link *net.Interface) bool {
+	a, err := m.Datapath.Attach(link.Index, xdp.AttachOptions{Mode: m.Mode, OnLink: onLink(link)})
+	if err != nil {
+		m.fail(name, fmt.Errorf("attaching to %s: %w", name, err))
+		return false
+	}
+	delete(m.failed, name)
+	if !a.Adopted {
+		m.Datapath.SetFilterMode(a.Slot, m.Filter)
+	}
+	m.byName[name] = Attached{Attachment: a, Name: name}
+	m.Publish(events.Record{Kind: events.KindAttach, Interface: name,
+		Reason: fmt.Sprintf("attached to %s in mode %s: %s", name, a.Mode, a.Reason)})
+	return true
+}
+
+// dropUnconfigured takes the program off what an earlier process attached and
+// this one is not to watch.
+func (m *Manager) dropUnconfigured() {
+	wanted := map[int]bool{}
+	for _, name := range m.Names {
+		if link, err := net.InterfaceByName(name); err == nil {
+			wanted[link.Index] = true
+		}
+	}
+	for _, a := range m.Datapath.Attachments() {
+		if wanted[a.Ifindex] {
+			continue
+		}
+		m.Log.Info("detaching an interface that is not configured any more", "ifindex", a.Ifindex)
+		if err := m.Datapath.Detach(a.Ifindex); err != nil {
+			m.Log.Warn("detaching", "ifindex", a.Ifindex, "error", err)
+		}
+	}
+}
+
+func (m *Manager) fail(name string, err error) {
+	if m.failed[name] == err.Error() {
+		return
+	}
+	m.failed[name] = err.Error()
+	m.Publish(events.Record{Kind: events.KindAttach, Severity: events.Error, Interface: name, Reason: err.Error()})
+}
+
+// Ready says which interfaces are not attached, or nil.
+func (m *Manager) Ready() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var errs []error
+	for _, name := range m.Names {
+		if _, ok := m.byName[name]; !ok {
+			errs = append(errs, fmt.Errorf("%s is not attached", name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func onLink(link *net.Interface) []netip.Prefix {
+	addrs, err := link.Addrs()
+	if err != nil {
+		return nil
+	}
+	var out []netip.Prefix
+	for _, a := range addrs {
+		n, ok := a.(*net.IPNet)
+		if !ok || n.IP.To4() != nil || n.IP.IsLinkLocalUnicast() {
+			continue
+		}
+		if ip, ok := netip.AddrFromSlice(n.IP); ok {
+			ones, _ := n.Mask.Size()
+			out = append(out, netip.PrefixFrom(ip, ones).Masked())
+		}
+	}
+	return out
+}

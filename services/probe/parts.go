@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/weir-net/weir/bpf/xdp"
+	"github.com/weir-net/weir/schemas"
+	"github.com/weir-net/weir/schemas/events"
+	"github.com/weir-net/weir/schemas/status"
+	"github.com/weir-net/weir/services/internal/kit/config"
+	kitevents "github.com/weir-net/weir/services/internal/kit/events"
+	"github.com/weir-net/weir/services/internal/kit/kafka"
+	"github.com/weir-net/weir/services/internal/kit/run"
+	"github.com/weir-net/weir/services/probe/internal/drain"
+	"github.com/weir-net/weir/services/probe/internal/filter"
+	"github.com/weir-net/weir/services/probe/internal/guard"
+	"github.com/weir-net/weir/services/probe/internal/interfaces"
+)
+
+type brokersSeen = map[guard.Broker]time.Time
+
+// remove detaches the data plane and deletes what it pinned.
+func remove(s run.Service, cfg *Config) int {
+	if os.Getenv("WEIR_PROBE_INTERFACES") == "" {
+		os.Setenv("WEIR_PROBE_INTERFACES", "none") // not needed here
+	}
+	if err := config.Load(s.Config...); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: bad configuration: %v\n", s.Name, err)
+		return run.ExitConfig
+	}
+	dp, err := xdp.Open(datapathConfig(*cfg, ""))
+	if err == nil {
+		err = dp.Remove()
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: removing: %v\n", s.Name, err)
+		return run.ExitError
+	}
+	return run.ExitOK
+}
+
+func slotsOf(m *interfaces.Manager) func() []filter.Interface {
+	return func() []filter.Interface {
+		var out []filter.Interface
+		for _, a := range m.Attached() {
+			out = append(out, filter.Interface{Slot: a.Slot, Name: a.Name})
+		}
+		return out
+	}
+}
+
+// checkTopics says once what is wrong with the topics, and never stops the
+// probe: a filter without a broker is better than none.
+func checkTopics(ctx context.Context, client *kgo.Client, t schemas.Topics, p *kitevents.Publisher) error {
+	told := ""
+	for ctx.Err() == nil {
+		err := kafka.CheckTopics(ctx, client, t, t.Counts, t.Commands, t.Status, t.Events)
+		if err == nil {
+			break
+		}
+		if told != err.Error() && ctx.Err() == nil {
+			told = err.Error()
+			p.Publish(events.Record{Kind: events.KindBroker, Severity: events.Error, Reason: told})
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(5 * time.Second):
+		}
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// statusView puts the status records together.
+type statusView struct {
+	dp      *xdp.Datapath
+	manager *interfaces.Manager
+	leases  *filter.Filter
+	loop    *drain.Loop
+	host    *machine
+}
+
+func (v *statusView) records() []status.Record {
+	offset, ready := v.leases.Applied()
+	var out []status.Record
+	for _, a := range v.manager.Attached() {
+		f := v.leases.Status(filter.Interface{Slot: a.Slot, Name: a.Name})
+		if verdicts, err := v.dp.Verdicts(a.Slot); err == nil {
+			f.Verdicts = verdicts
+		}
+		stats := v.loop.Stats()
+		out = append(out, status.Record{
+			Interface: a.Name, Ifindex: uint32(a.Ifindex), Mode: string(filter.ModeName(v.dp.FilterMode(a.Slot))),
+			XDPMode: a.Mode.String(), XDPReason: a.Reason,
+			Components: map[string]status.Component{status.ComponentFilter: {AppliedOffset: offset, Ready: ready}},
+			Filter:     f, Seq: v.loop.Seq(a.Name), Buffered: int(stats.Waiting.Load()), ShedSources: stats.Shed.Load(),
+			BrokerReachable: v.host.BrokersReachable(), MemoryBytes: v.dp.MemoryBytes() + residentBytes(), Version: version,
+		})
+	}
+	return out
+}
