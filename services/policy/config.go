@@ -1,0 +1,45 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/weir-net/weir/schemas/commands"
+	"github.com/weir-net/weir/services/internal/kit/config"
+)
+
+// Config is the policy's environment, prefix WEIR_POLICY_.
+type Config struct {
+	Instance    string   `desc:"name of this instance, kept over restarts; the host name if empty"`
+	Group       string   `default:"weir.policy.v1" desc:"consumer group; instances of one group share the interfaces"`
+	Rules       string   `desc:"rules file (YAML); the embedded rules if empty"`
+	Protected   []string `desc:"prefixes never to block, separated by commas"`
+	Scope       string   `default:"interface" desc:"what a lease targets: interface, or host"`
+	HTTPAddress string   `envconfig:"HTTP_ADDRESS" default:"127.0.0.1:9472" desc:"where /healthz, /readyz and /metrics are served; off: nowhere"`
+
+	protected []netip.Prefix
+}
+
+// Validate implements config.Validator.
+func (c *Config) Validate() error {
+	if c.Instance == "" {
+		c.Instance = config.HostName()
+	}
+	var errs []error
+	for _, s := range c.Protected {
+		p, err := commands.ParsePrefix(s)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("WEIR_POLICY_PROTECTED %q: %w", s, err))
+			continue
+		}
+		c.protected = append(c.protected, p)
+	}
+	if c.Scope != "interface" && c.Scope != "host" {
+		errs = append(errs, fmt.Errorf("WEIR_POLICY_SCOPE %q: want interface or host", c.Scope))
+	}
+	if c.Group == "" {
+		errs = append(errs, errors.New("WEIR_POLICY_GROUP is empty"))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,335 @@
+// Package desk is where the engine meets the topics: what is read goes in, what
+// it decides is written, in the order of arrival and under one lock.
+package desk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/weir-net/weir/schemas"
+	"github.com/weir-net/weir/schemas/commands"
+	"github.com/weir-net/weir/schemas/events"
+	"github.com/weir-net/weir/schemas/rates"
+	"github.com/weir-net/weir/schemas/status"
+	"github.com/weir-net/weir/services/internal/kit/kafka"
+	"github.com/weir-net/weir/services/internal/kit/replay"
+	"github.com/weir-net/weir/services/policy/internal/engine"
+)
+
+// Desk runs one engine.
+type Desk struct {
+	Topics   schemas.Topics
+	Options  []kgo.Opt
+	Client   *kgo.Client // for writing
+	Group    string
+	Instance string
+	Publish  func(events.Record)
+	Log      *slog.Logger
+
+	mu      sync.Mutex
+	engine  *engine.Engine
+	mine    map[int32]bool // partitions of rates that this instance reads
+	replays bool           // a replay of the commands is under way
+
+	joined atomic.Bool
+	caught atomic.Bool
+	stats  Stats
+}
+
+// Stats are the desk's counters.
+type Stats struct {
+	Rates, Stale, Bad, Issued, Renewed, Released, Refused, Failed atomic.Uint64
+	DecideNanos, WriteNanos                                       atomic.Int64 // of the last decisions
+}
+
+// New returns a desk for engine.
+func New(e *engine.Engine) *Desk { return &Desk{engine: e, mine: map[int32]bool{}} }
+
+// Stats returns the counters.
+func (d *Desk) Stats() *Stats { return &d.stats }
+
+// Leases returns how many of the policy's leases are live.
+func (d *Desk) Leases() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.engine.Leases()
+}
+
+// Ready says what is missing, or nil.
+func (d *Desk) Ready() error {
+	if !d.caught.Load() {
+		return errors.New("the commands topic has not been replayed yet")
+	}
+	if !d.joined.Load() {
+		return errors.New("no partition of the rates is assigned yet")
+	}
+	return nil
+}
+
+// retry runs f until ctx ends, waiting a little after each failure.
+func (d *Desk) retry(ctx context.Context, what string, f func(context.Context) error) error {
+	for ctx.Err() == nil {
+		if err := f(ctx); err != nil && ctx.Err() == nil {
+			d.Log.Warn(what, "error", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(500 * time.Millisecond):
+			}
+		}
+	}
+	return nil
+}
+
+// Decide reads the rates of the partitions that the group assigns and writes
+// what follows. Nothing is decided before the commands are known.
+func (d *Desk) Decide(ctx context.Context) error {
+	return d.retry(ctx, "reading the rates", d.decide)
+}
+
+func (d *Desk) decide(ctx context.Context) error {
+	client, err := kgo.NewClient(append(append([]kgo.Opt{}, d.Options...),
+		kgo.ConsumerGroup(d.Group), kgo.InstanceID(d.Instance), kgo.ConsumeTopics(d.Topics.Rates),
+		// The defaults leave 45 s without decisions after a crash.
+		kgo.SessionTimeout(6*time.Second), kgo.HeartbeatInterval(1500*time.Millisecond), kgo.RebalanceTimeout(8*time.Second),
+		kgo.AutoCommitInterval(time.Second),
+		// Rates are the present: what nobody has read yet is past.
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd()),
+		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { d.assign(m, true) }),
+		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { d.assign(m, false) }),
+		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { d.assign(m, false) }),
+	)...)
+	if err != nil {
+		return fmt.Errorf("configuring the Kafka client: %w", err)
+	}
+	defer client.Close()
+	defer d.joined.Store(false)
+	for {
+		fetches := client.PollFetches(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		for _, f := range fetches.Errors() {
+			if kafka.IsRecreated(f.Err) {
+				return fmt.Errorf("the rates topic was made anew: %w", f.Err)
+			}
+			var bomb *kgo.ErrDecompressTooLarge
+			if errors.As(f.Err, &bomb) {
+				client.SetOffsets(map[string]map[int32]kgo.EpochOffset{f.Topic: {bomb.Partition: {Epoch: bomb.Epoch, Offset: bomb.NextOffset}}})
+				d.bad(&kgo.Record{Topic: f.Topic, Partition: bomb.Partition, Offset: bomb.NextOffset - 1}, f.Err)
+				continue
+			}
+			d.Log.Warn("fetching rates", "error", f.Err)
+			time.Sleep(250 * time.Millisecond)
+		}
+		d.rates(ctx, fetches)
+	}
+}
+
+func (d *Desk) assign(m map[string][]int32, mine bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, p := range m[d.Topics.Rates] {
+		if mine {
+			d.mine[p] = true
+		} else {
+			delete(d.mine, p)
+		}
+	}
+	d.joined.Store(mine || len(d.mine) > 0)
+}
+
+func (d *Desk) rates(ctx context.Context, fetches kgo.Fetches) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	start := time.Now()
+	var out []engine.Decision
+	fetches.EachRecord(func(r *kgo.Record) {
+		if len(r.Value) == 0 {
+			return // an interface that is gone
+		}
+		record, err := rates.Decode(r.Value)
+		if err != nil {
+			d.bad(r, err)
+			return
+		}
+		d.stats.Rates.Add(1)
+		if d.replays {
+			return
+		}
+		if start.Sub(r.Timestamp) > engine.StaleAfter {
+			d.stats.Stale.Add(1)
+			return
+		}
+		out = append(out, d.engine.Rates(&record, start)...)
+	})
+	if len(out) > 0 {
+		d.stats.DecideNanos.Store(int64(time.Since(start)))
+		d.write(ctx, out)
+	}
+}
+
+func (d *Desk) bad(r *kgo.Record, err error) {
+	d.stats.Bad.Add(1)
+	d.Publish(events.Record{Kind: events.KindBadRecord, Severity: events.Warning, Topic: r.Topic, Partition: r.Partition,
+		Offset: r.Offset, Key: string(r.Key), Reason: "record cannot be read: " + err.Error()})
+}
+
+// write produces decisions and waits for the broker: a decision that nobody has
+// seen is taken back and made again.
+func (d *Desk) write(ctx context.Context, decisions []engine.Decision) {
+	start := time.Now()
+	ctx, stop := context.WithTimeout(ctx, 5*time.Second)
+	defer stop()
+	var wg sync.WaitGroup
+	failed := make([]error, len(decisions))
+	for i := range decisions {
+		x := &decisions[i]
+		if x.Step == engine.Refuse {
+			continue
+		}
+		key, value := []byte(x.Key), []byte(nil)
+		if x.Step != engine.Release {
+			var err error
+			if key, value, err = commands.Encode(x.Command); err != nil {
+				failed[i] = fmt.Errorf("encoding the command: %w", err)
+				continue
+			}
+		}
+		r := kafka.Record(d.Topics.Commands, schemas.SchemaCommands, key, value)
+		wg.Add(1)
+		d.Client.Produce(ctx, r, func(_ *kgo.Record, err error) {
+			failed[i] = err
+			wg.Done()
+		})
+	}
+	wg.Wait()
+	d.stats.WriteNanos.Store(int64(time.Since(start)))
+	for i := range decisions {
+		if failed[i] != nil {
+			d.stats.Failed.Add(1)
+			d.engine.Failed(&decisions[i])
+			d.Log.Error("writing a decision", "key", decisions[i].Key, "error", failed[i])
+			if kafka.IsRecreated(failed[i]) {
+				d.Client.PurgeTopicsFromClient(d.Topics.Commands)
+			}
+			continue
+		}
+		d.tell(&decisions[i])
+	}
+}
+
+func (d *Desk) tell(x *engine.Decision) {
+	e := events.Record{Kind: events.KindDecision, Key: x.Key, Topic: d.Topics.Commands, Rule: x.Rule,
+		Measured: x.Measured, Threshold: x.Threshold, Reason: x.Reason}
+	e.Host, e.Interface, _ = schemas.ParseInterfaceKey(x.Interface)
+	switch x.Step {
+	case engine.Issue:
+		d.stats.Issued.Add(1)
+	case engine.Renew:
+		d.stats.Renewed.Add(1)
+	case engine.Release:
+		d.stats.Released.Add(1)
+	case engine.Refuse:
+		d.stats.Refused.Add(1)
+		e.Kind, e.Severity = events.KindBudget, events.Warning
+	}
+	d.Publish(e)
+}
+
+// Follow reads the status topic from its end: what leases drop renews them.
+func (d *Desk) Follow(ctx context.Context) error {
+	return d.retry(ctx, "reading the status topic", d.follow)
+}
+
+func (d *Desk) follow(ctx context.Context) error {
+	client, err := kgo.NewClient(append(append([]kgo.Opt{}, d.Options...),
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{d.Topics.Status: {0: kgo.NewOffset().AtEnd()}}))...)
+	if err != nil {
+		return fmt.Errorf("configuring the Kafka client: %w", err)
+	}
+	defer client.Close()
+	for {
+		fetches := client.PollFetches(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err := fetches.Err(); err != nil {
+			return err // a new client steps over whatever it was: only the end counts
+		}
+		fetches.EachRecord(func(r *kgo.Record) { d.status(ctx, r) })
+	}
+}
+
+func (d *Desk) status(ctx context.Context, r *kgo.Record) {
+	if len(r.Value) == 0 {
+		return
+	}
+	s, err := status.Decode(r.Value)
+	if err != nil {
+		d.bad(r, err)
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.replays {
+		return
+	}
+	p := schemas.Partition([]byte(schemas.InterfaceKey(s.Host, s.Interface)), d.partitions())
+	if out := d.engine.Status(&s, d.mine[p], time.Now()); len(out) > 0 {
+		d.write(ctx, out)
+	}
+}
+
+// partitions of the rates topic are fixed by the contract.
+func (d *Desk) partitions() int32 { return schemas.DefaultPartitions }
+
+var _ replay.Reader = (*Desk)(nil)
+
+// Begin implements replay.Reader for the commands topic.
+func (d *Desk) Begin() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.replays = true
+	d.engine.Forget()
+	d.caught.Store(false)
+}
+
+// Records implements replay.Reader.
+func (d *Desk) Records(records []*kgo.Record) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now()
+	for _, r := range records {
+		if commands.IsTombstone(r.Value) {
+			d.engine.Released(string(r.Key), now)
+			continue
+		}
+		c, err := commands.Decode(r.Key, r.Value)
+		if err != nil {
+			continue // the probes report it
+		}
+		if l := commands.NewLease(c, r.Offset, r.Timestamp, now); l.Live(now) {
+			d.engine.Command(&l, now)
+		}
+	}
+}
+
+// Skipped implements replay.Reader; the probes report it.
+func (d *Desk) Skipped(_, _ int64, _ error) {}
+
+// Position implements replay.Reader.
+func (d *Desk) Position(_ int64, caughtUp bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if caughtUp {
+		d.replays = false
+		d.caught.Store(true)
+	}
+}
