@@ -1,26 +1,188 @@
 package e2e
 
 import (
+	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/chromedp/chromedp"
 
 	"github.com/weir-net/weir/schemas"
+	"github.com/weir-net/weir/schemas/commands"
+	"github.com/weir-net/weir/schemas/events"
 	"github.com/weir-net/weir/services/ring/internal/ringtest"
 )
+
+var attacker = netip.MustParseAddr("203.0.113.66")
+
+// live waits until the page shows n interfaces.
+func (s *system) live(n int) string {
+	return fmt.Sprintf(`document.body.dataset.link === "live" && weir.store.interfaces.size === %d && weir.ring.items.some((x) => x.kind === "interface" || x.kind === "source")`, n)
+}
+
+// at is a JavaScript expression for the sector with the kind and key.
+func at(kind, key string) string {
+	return fmt.Sprintf(`weir.ring.items.find((x) => x.kind === %q && x.key === %q)`, kind, key)
+}
 
 func TestFloodTurnsRed(t *testing.T) {
 	s := start(t, false)
 	s.play.Fleet(4, 3, 6)
+	victim := s.play.Add("edge-2", "eth9", ringtest.Source{Addr: netip.MustParseAddr("198.18.0.9"), PPS: 5, Class: schemas.ClassUDP})
 	s.run(t)
 	ctx := browser(t, 1400, 900)
 	do(t, ctx, chromedp.Navigate(s.url))
-	until(t, ctx, 15*time.Second, `document.body.dataset.link === "live" && weir.store.interfaces.size === 12`)
+	until(t, ctx, 15*time.Second, s.live(13))
 	until(t, ctx, 5*time.Second, `weir.ring.items.filter((x) => x.kind === "source").length > 20`)
+	colour := `weir.ring.fill(` + at("interface", "edge-2/eth9") + `)`
+	if got := js[string](t, ctx, colour); got != "#b8cc2e" {
+		t.Errorf("an interface with 5 pps has the colour %s", got)
+	}
 	shot(t, ctx, "idle")
-	s.play.Add("edge-2", "eth9", ringtest.Source{Addr: netip.MustParseAddr("203.0.113.66"), PPS: 4321, Class: schemas.ClassSYN})
-	until(t, ctx, 3*time.Second, `weir.ring.items.some((x) => x.key === "edge-2/eth9" && weir.ring.fill(x) === "#e0302a")`)
+	s.play.Do(func() { victim.Sources = []ringtest.Source{{Addr: attacker, PPS: 4321, Class: schemas.ClassSYN}} })
+	took := until(t, ctx, time.Second, colour+` === "#e0302a"`)
+	t.Logf("red after %v", took)
+	// What the eye sees is what the canvas holds.
+	until(t, ctx, time.Second, `(() => { const s = `+at("interface", "edge-2/eth9")+`; const p = weir.ring.centreOf(s); const c = document.querySelector("#ring canvas"); const b = c.getBoundingClientRect(); const k = c.width / b.width; const d = c.getContext("2d").getImageData((p.x - b.left + 14) * k, (p.y - b.top + 14) * k, 1, 1).data; return d[0] > 200 && d[1] < 90 && d[2] < 90; })()`)
+	until(t, ctx, 2*time.Second, `document.querySelector('#contents tr[data-key="edge-2"] .level-4')`)
 	shot(t, ctx, "attack")
+}
+
+func TestHoverListsSources(t *testing.T) {
+	s := start(t, false)
+	s.play.Fleet(2, 2, 4)
+	s.play.Add("edge-1", "eth9", ringtest.Source{Addr: attacker, PPS: 4321, Class: schemas.ClassSYN}, ringtest.Source{Addr: netip.MustParseAddr("2001:db8::1"), PPS: 12, Class: schemas.ClassUDP})
+	s.run(t)
+	ctx := browser(t, 1400, 900)
+	do(t, ctx, chromedp.Navigate(s.url))
+	until(t, ctx, 15*time.Second, s.live(5))
+	// Nothing of this interface is known yet: the worst case of a hover.
+	js[bool](t, ctx, `weir.worthDetail = null, weir.stream.watch(""), `+at("interface", "edge-1/eth9")+`.i.detail = null, true`)
+	js[bool](t, ctx, `(() => {
+		const s = `+at("interface", "edge-1/eth9")+`, tip = document.getElementById("tip");
+		window.hoverTook = null;
+		new MutationObserver(() => { if (!window.hoverTook && tip.textContent.includes("203.0.113.66")) window.hoverTook = performance.now() - window.hoverBegan; }).observe(tip, { childList: true, subtree: true, characterData: true });
+		document.getElementById("ring").addEventListener("mousemove", () => { window.hoverBegan ??= performance.now(); }, { capture: true });
+		return true; })()`)
+	p := js[struct{ X, Y float64 }](t, ctx, `(({x, y}) => ({X: x, Y: y}))(weir.ring.centreOf(`+at("interface", "edge-1/eth9")+`))`)
+	do(t, ctx, chromedp.MouseEvent("mouseMoved", p.X-3, p.Y-3), chromedp.MouseEvent("mouseMoved", p.X, p.Y))
+	until(t, ctx, 3*time.Second, `window.hoverTook`)
+	took := js[float64](t, ctx, `window.hoverTook`)
+	t.Logf("the sources were there after %.0f ms", took)
+	if took > 100 {
+		t.Errorf("the sources came after %.0f ms, want < 100", took)
+	}
+	text := js[string](t, ctx, `document.getElementById("tip").innerText`)
+	for _, want := range []string{"edge-1/eth9", "203.0.113.66", "4,321", "syn", "2001:db8::1", "pass"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the tip does not say %q: %s", want, text)
+		}
+	}
+	shot(t, ctx, "hover")
+}
+
+func TestZoomCrumbsAndSearch(t *testing.T) {
+	s := start(t, false)
+	s.play.Fleet(3, 2, 4)
+	s.play.Add("edge-3", "eth9", ringtest.Source{Addr: attacker, PPS: 900, Class: schemas.ClassSYN})
+	s.run(t)
+	ctx := browser(t, 1400, 900)
+	do(t, ctx, chromedp.Navigate(s.url))
+	until(t, ctx, 15*time.Second, s.live(7))
+	click := func(kind, key string) {
+		t.Helper()
+		p := js[struct{ X, Y float64 }](t, ctx, `(({x, y}) => ({X: x, Y: y}))(weir.ring.centreOf(`+at(kind, key)+`))`)
+		do(t, ctx, chromedp.MouseClickXY(p.X, p.Y))
+	}
+	crumbs := `[...document.querySelectorAll("#crumbs button")].map((b) => b.textContent).join(">")`
+	click("host", "edge-3")
+	until(t, ctx, 2*time.Second, crumbs+` === "Fleet>edge-3" && weir.ring.items.filter((x) => x.kind === "interface").length === 3`)
+	shot(t, ctx, "server")
+	click("interface", "edge-3/eth0")
+	until(t, ctx, 2*time.Second, crumbs+` === "Fleet>edge-3>eth0" && weir.ring.items.some((x) => x.kind === "source")`)
+	click("centre", "")
+	until(t, ctx, 2*time.Second, crumbs+` === "Fleet>edge-3"`)
+	do(t, ctx, chromedp.Click("#crumbs li:first-child button"))
+	until(t, ctx, 2*time.Second, crumbs+` === "Fleet"`)
+	for query, want := range map[string]string{
+		"203.0.113.66": "Fleet>edge-3>eth9>203.0.113.66", "203.0.113.0/24": "Fleet>edge-3>eth9>203.0.113.66", "edge-2": "Fleet>edge-2", "edge-2/eth1": "Fleet>edge-2>eth1",
+	} {
+		js[bool](t, ctx, `(document.getElementById("query").value = "", true)`)
+		do(t, ctx, chromedp.SendKeys("#query", query+"\r"))
+		until(t, ctx, 2*time.Second, crumbs+fmt.Sprintf(` === %q`, want))
+	}
+	do(t, ctx, chromedp.SendKeys("#query", "198.51.100.1"))
+	until(t, ctx, 2*time.Second, `document.getElementById("found").textContent.includes("nothing known of 198.51.100.1")`)
+}
+
+func TestStaleTurnsGrey(t *testing.T) {
+	s := start(t, false)
+	s.play.Fleet(2, 1, 3)
+	i := s.play.Add("edge-1", "eth9", ringtest.Source{Addr: attacker, PPS: 4321, Class: schemas.ClassSYN})
+	s.play.Do(func() { i.Lost = 7 })
+	s.run(t)
+	ctx := browser(t, 1200, 800)
+	do(t, ctx, chromedp.Navigate(s.url+"/#/edge-1/eth9"))
+	until(t, ctx, 15*time.Second, `document.getElementById("facts").innerText.includes("7 windows lost")`)
+	do(t, ctx, chromedp.Navigate(s.url+"/#/edge-1"))
+	until(t, ctx, 5*time.Second, at("interface", "edge-1/eth9"))
+	s.play.Do(func() { i.Stale = true })
+	until(t, ctx, 2*time.Second, `weir.ring.fill(`+at("interface", "edge-1/eth9")+`) === "#8d949c"`)
+	until(t, ctx, 2*time.Second, `document.querySelector('#contents tr[data-key="edge-1/eth9"]').innerText.includes("stale")`)
+	shot(t, ctx, "stale")
+	// One that says nothing at all ages before everybody's eyes.
+	s.play.Do(func() { i.Stale = false })
+	until(t, ctx, 2*time.Second, `!`+at("interface", "edge-1/eth9")+`.stale`)
+	s.play.Do(func() { i.Silent = true })
+	until(t, ctx, 5*time.Second, `weir.store.lookup("edge-1", "eth9").age > 2500`)
+	until(t, ctx, 20*time.Second, at("interface", "edge-1/eth9")+`.stale`)
+}
+
+func TestAttacksLeasesAndEvents(t *testing.T) {
+	s := start(t, false)
+	s.play.Fleet(1, 2, 3)
+	s.run(t)
+	ctx := browser(t, 1200, 1400)
+	do(t, ctx, chromedp.Navigate(s.url))
+	until(t, ctx, 15*time.Second, s.live(2))
+	target, _ := schemas.ParseTarget("interface:edge-1/eth0")
+	match, _ := commands.ParseMatch("203.0.113.66/32")
+	s.play.Command(t, commands.Command{Target: target, Match: match, Action: commands.Drop, TTL: 3 * time.Second, Issuer: "policy", Reason: "syn flood of 4321 pps",
+		Evidence: &commands.Evidence{Rule: "R1", Measured: 4321, Threshold: 100, Window: "1s", Interface: "edge-1/eth0"}})
+	s.play.Event(t, events.Record{Service: "policy", Host: "edge-1", Interface: "eth0", Kind: events.KindDecision, Severity: events.Warning, Reason: "R1 blocked 203.0.113.66"})
+	until(t, ctx, 3*time.Second, `document.getElementById("leases").innerText.includes("syn flood of 4321 pps")`)
+	until(t, ctx, 3*time.Second, `document.querySelector("#attacks .now") && document.getElementById("attacks").innerText.includes("R1")`)
+	until(t, ctx, 3*time.Second, `document.getElementById("events").innerText.includes("R1 blocked 203.0.113.66")`)
+	until(t, ctx, 8*time.Second, `!document.querySelector("#attacks .now") && document.getElementById("attacks").innerText.includes("R1")`)
+	until(t, ctx, 3*time.Second, `document.getElementById("leases").innerText.includes("None.")`)
+	until(t, ctx, 3*time.Second, `weir.charts.data.pps.filter((v) => v > 0).length > 2`)
+}
+
+// A record may hold anything that the codecs take; the page shows it as text.
+func TestScriptsAreText(t *testing.T) {
+	s := start(t, false)
+	host, name := `<script>alert(1)<script>`, `<img%09src=x%09onerror=alert(2)>"'&amp;`
+	s.play.Add(host, name, ringtest.Source{Addr: attacker, PPS: 900, Class: schemas.ClassSYN})
+	s.run(t)
+	markup := `<img src=x onerror="window.pwned=1"><script>window.pwned=1</script>`
+	s.play.Command(t, commands.Command{Match: commands.Match{Source: netip.PrefixFrom(attacker, 32)}, Action: commands.Drop, TTL: time.Minute, Issuer: "alice", Reason: markup})
+	s.play.Event(t, events.Record{Service: "<b>probe", Host: host, Kind: "<i>kind", Severity: events.Error, Reason: markup, Key: markup})
+	ctx := browser(t, 1200, 1400)
+	do(t, ctx, chromedp.Navigate(s.url))
+	until(t, ctx, 15*time.Second, `document.body.dataset.link === "live" && weir.store.interfaces.size === 1`)
+	until(t, ctx, 3*time.Second, `document.getElementById("leases").innerText.includes('<img src=x onerror="window.pwned=1">')`)
+	until(t, ctx, 3*time.Second, `document.getElementById("events").innerText.includes("<script>window.pwned=1</script>")`)
+	do(t, ctx, chromedp.Click("#contents tbody button"))
+	until(t, ctx, 3*time.Second, `document.getElementById("crumbs").innerText.includes("<script>alert(1)<script>")`)
+	do(t, ctx, chromedp.Click("#contents tbody button"))
+	until(t, ctx, 3*time.Second, `document.getElementById("nodename").innerText.includes("onerror=alert(2)")`)
+	until(t, ctx, 3*time.Second, `document.querySelector("#contents tbody button")`)
+	do(t, ctx, chromedp.Click(`#contents button[data-do="why"]`))
+	until(t, ctx, 3*time.Second, `document.getElementById("dialog").innerText.includes("onerror=")`)
+	if js[bool](t, ctx, `!!window.pwned || document.querySelectorAll("img, script:not([src])").length > 0`) {
+		t.Error("a record became markup")
+	}
+	shot(t, ctx, "xss")
 }

@@ -16,12 +16,11 @@ export class Stack {
     this.world = el('div', { class: 'world' });
     this.rings = layers.map((layer, n) => {
       const plane = el('div', { class: 'plane' });
-      const name = el('div', { class: 'planename' }, layer.name);
-      const holder = el('div', { class: 'level' }, plane, name);
+      const holder = el('div', { class: 'level' }, plane);
       this.world.append(holder);
-      return { layer, holder, plane, ring: null, n };
+      return { layer, holder, plane, name: el('div', { class: 'planename' }, layer.name), ring: null, n };
     });
-    element.replaceChildren(this.world);
+    element.replaceChildren(this.world, ...this.rings.map((r) => r.name));
     for (const r of this.rings) {
       r.ring = new Ring(r.plane, colours, { hover: (s, e) => on.hover(s, e, r.layer), click: on.click });
     }
@@ -51,11 +50,13 @@ export class Stack {
 
   turn() {
     this.world.style.transform = `rotateX(${this.x}deg) rotateZ(${this.z}deg)`;
-    const gap = Math.max(60, this.element.clientHeight * 0.2);
+    const h = this.element.clientHeight, gap = h * 0.235, eye = 1500;
+    const tilt = (this.x * Math.PI) / 180;
     for (const r of this.rings) {
-      r.holder.style.transform = `translateZ(${(r.n - (this.rings.length - 1) / 2) * gap}px)`;
-      // Names stand upright whatever the stack's turn.
-      r.holder.lastChild.style.transform = `rotateZ(${-this.z}deg) rotateX(${-this.x}deg)`;
+      const z = (r.n - (this.rings.length - 1) / 2) * gap;
+      r.holder.style.transform = `translateZ(${z}px)`;
+      // Names stand beside the stack, level with the middle of their ring.
+      r.name.style.top = h / 2 - (z * Math.sin(tilt) * eye) / (eye - z * Math.cos(tilt)) + 'px';
     }
   }
 

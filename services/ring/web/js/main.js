@@ -36,6 +36,7 @@ class Page {
     this.keys = new Keys(this);
     this.options();
     for (const what of ['shape', 'rates', 'detail']) this.store.addEventListener(what, () => this.soon());
+    this.store.addEventListener('shape', () => { this.watch(); this.slow(); });
     for (const what of ['leases', 'attacks', 'events']) this.store.addEventListener(what, () => this.tables[what]());
     this.dialogs.onSession = (s) => this.session(s);
     addEventListener('hashchange', () => this.moved(fromHash()));
@@ -150,15 +151,19 @@ class Page {
     this.frame ||= requestAnimationFrame(() => {
       this.frame = 0;
       const root = this.root();
+      this.facts();
       if (this.stack) this.stack.show(root, this.size);
       else {
         const items = sectors(this.store, root, { size: this.size, arcs: true, maxArcs: root.interface ? 50 : 24 });
-        for (const s of items) if (s.kind === 'host') s.hostColour = this.colours.of(this.colours.level(s.pps / Math.max(1, this.store.hosts.get(s.node.host)?.length ?? 1)));
+        // A server has the colour of its worst interface: red must be seen from afar.
+        for (const s of items) if (s.kind === 'host') s.hostColour = this.colours.of(this.worst(s.node.host));
         this.ring.show(items);
         this.tip.renew(items);
       }
     });
   }
+
+  worst(host) { return Math.max(0, ...(this.store.hosts.get(host) ?? []).map((i) => (i.stale ? 0 : this.colours.level(i.pps, i.baseline)))); }
 
   watch() {
     const ids = new Set(worthDetail(this.store, this.root(), watched).map((i) => i.id));

@@ -14,13 +14,14 @@ export class Ring {
     this.pending = 0;
     this.chart = init(element, null, { renderer: 'canvas' });
     this.theme();
-    this.chart.on('mouseover', (p) => on.hover?.(this.items[p.dataIndex] ?? null, p.event?.event));
-    this.chart.on('mousemove', (p) => on.hover?.(this.items[p.dataIndex] ?? null, p.event?.event));
-    this.chart.on('mouseout', () => on.hover?.(null));
-    this.chart.on('click', (p) => { const s = this.items[p.dataIndex]; if (s) on.click?.(s); });
+    // Found by angle and radius rather than by the library: a drawing between
+    // press and release must not lose a click, and in 3D too.
+    element.addEventListener('pointermove', (e) => { const n = this.hit(e); this.mark(n); on.hover?.(this.items[n] ?? null, e); });
+    element.addEventListener('pointerleave', () => { this.mark(-1); on.hover?.(null); });
+    element.addEventListener('click', (e) => { const s = this.items[this.hit(e)]; if (s) on.click?.(s); });
     this.chart.setOption({
       animation: false,
-      series: [{ type: 'custom', coordinateSystem: 'none', renderItem: (params, api) => this.item(this.items[params.dataIndex], api), data: [], silent: false, progressive: 0 }],
+      series: [{ type: 'custom', coordinateSystem: 'none', renderItem: (params, api) => this.item(this.items[params.dataIndex], api), data: [], silent: true, progressive: 0 }],
     });
     this.observer = new ResizeObserver(() => { this.chart.resize(); this.draw(); });
     this.observer.observe(element);
@@ -49,6 +50,25 @@ export class Ring {
     this.drawn = (this.drawn ?? 0) + 1;
   }
 
+  /** The index of the item that a pointer is on, or -1. */
+  hit(e) {
+    if (!this.radius) return -1;
+    const x = e.offsetX - this.cx, y = e.offsetY - this.cy;
+    const r = Math.hypot(x, y) / this.radius;
+    let a = Math.atan2(y, x);
+    if (a < -Math.PI / 2) a += 2 * Math.PI; // sectors begin at the top
+    return this.items.findIndex((s) => r >= s.r0 && r < s.r1 && (s.kind === 'centre' || (a >= s.a0 && a < s.a1)));
+  }
+
+  /** Draws the item with the index as the one that the pointer is on. */
+  mark(n) {
+    if (n === this.marked) return;
+    if (this.marked >= 0) this.chart.dispatchAction({ type: 'downplay', seriesIndex: 0, dataIndex: this.marked });
+    if (n >= 0) this.chart.dispatchAction({ type: 'highlight', seriesIndex: 0, dataIndex: n });
+    this.marked = n;
+    this.element.style.cursor = n >= 0 ? 'pointer' : '';
+  }
+
   /** The middle of a sector in page pixels, for tests and the keyboard's tooltip. */
   centreOf(s) {
     const box = this.element.getBoundingClientRect();
@@ -73,7 +93,7 @@ export class Ring {
     const focused = this.focus === s.kind + s.key;
     const line = focused ? 3 : px < 3 || full ? 0 : 1;
     const main = {
-      type: 'sector', shape: shape(s.r0, s.r1),
+      type: 'sector', shape: shape(s.r0, s.r1), x: 0, y: 0, rotation: 0,
       style: { fill: this.fill(s), stroke: focused ? this.ink : this.paper, lineWidth: line, opacity: s.stale ? 0.35 : s.kind === 'rest' ? 0.55 : 1 },
       emphasis: { style: { stroke: this.ink, lineWidth: 2 } },
       z2: focused ? 5 : 1,
@@ -83,7 +103,7 @@ export class Ring {
     const share = s.pps > 0 && s.dropped > 0 && s.kind !== 'centre' ? Math.min(1, s.dropped / s.pps) : 0;
     if (share > 0) {
       // Dropped beside passed: hatched from the outside in, by its share.
-      children.push({ type: 'sector', shape: shape(s.r1 - (s.r1 - s.r0) * Math.max(share, 0.08), s.r1), style: { fill: this.hatched }, silent: true, z2: 2 });
+      children.push({ type: 'sector', x: 0, y: 0, rotation: 0, shape: shape(s.r1 - (s.r1 - s.r0) * Math.max(share, 0.08), s.r1), style: { fill: this.hatched }, silent: true, z2: 2 });
     }
     const text = this.label(s, px);
     if (text) children.push(text);
@@ -96,7 +116,7 @@ export class Ring {
       return { type: 'text', x: this.cx, y: this.cy, silent: true, z2: 6, style: { text: s.label, fill: this.ink, font: '600 15px system-ui, sans-serif', align: 'center', verticalAlign: 'middle', width: s.r1 * R * 1.8, overflow: 'truncate', lineHeight: 19 } };
     }
     const thick = (s.r1 - s.r0) * R;
-    if (px < 13 || thick < 26) return null;
+    if (px < 17 || thick < 26) return null; // would overlap its neighbours
     const mid = (s.a0 + s.a1) / 2;
     const wide = px * ((s.r0 + s.r1) / 2 / s.r1) > 70 && s.kind !== 'source' && s.kind !== 'rest' && s.kind !== 'part';
     const r = R * (s.r0 + s.r1) / 2;

@@ -29,7 +29,7 @@ export function short(n) {
 }
 
 export const pps = (n) => (n < 10_000 ? num(n) : short(n)) + ' pps';
-export const bps = (n) => short(n) + 'bit/s';
+export const bps = (n) => { const s = short(n); return s + (s.includes(' ') ? '' : ' ') + 'bit/s'; };
 
 /** A duration in milliseconds, for people. */
 export function span(ms) {

@@ -1,0 +1,81 @@
+package e2e
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"github.com/weir-net/weir/schemas"
+	"github.com/weir-net/weir/services/ring/internal/ringtest"
+)
+
+type ctxT = context.Context
+
+func TestLayers(t *testing.T) {
+	s := start(t, false)
+	s.play.Fleet(4, 3, 6)
+	s.play.Add("edge-2", "eth9", ringtest.Source{Addr: attacker, PPS: 4321, Class: schemas.ClassSYN})
+	s.play.Add("edge-3", "eth9", ringtest.Source{Addr: attacker, PPS: 1800, Class: schemas.ClassICMP})
+	s.run(t)
+	ctx := browser(t, 1400, 900)
+	do(t, ctx, chromedp.Navigate(s.url))
+	until(t, ctx, 15*time.Second, s.live(14))
+	do(t, ctx, chromedp.Click("#layers"))
+	level := func(layer int, key string) string {
+		return `(() => { const r = weir.stack.rings[` + string(rune('0'+layer)) + `].ring; return weir.colours.level(r.items.find((x) => x.kind === "interface" && x.key === "` + key + `").pps); })()`
+	}
+	until(t, ctx, 3*time.Second, `weir.stack.rings.every((r) => r.ring.items.length > 0)`)
+	// Each layer has its own counters: a SYN flood is red in transport, an ICMP
+	// flood green in network and nothing in transport.
+	until(t, ctx, 3*time.Second, level(2, "edge-2/eth9")+" === 4 && "+level(1, "edge-2/eth9")+" === 0")
+	until(t, ctx, 3*time.Second, level(1, "edge-3/eth9")+" === 3 && "+level(2, "edge-3/eth9")+" === 0")
+	until(t, ctx, 3*time.Second, level(3, "edge-2/eth9")+" === 4 && "+level(0, "edge-3/eth9")+" === 3")
+	shot(t, ctx, "layers")
+	before := js[string](t, ctx, `weir.stack.world.style.transform`)
+	do(t, ctx, chromedp.DragAndDropXY(300, 400, 380, 380, 5))
+	if after := js[string](t, ctx, `weir.stack.world.style.transform`); after == before {
+		t.Error("dragging did not turn the stack")
+	}
+	do(t, ctx, chromedp.Click("#flat"))
+	until(t, ctx, 2*time.Second, `!weir.stack && !document.getElementById("ring").hidden`)
+}
+
+func TestKeyboard(t *testing.T) {
+	s := start(t, false)
+	s.play.Fleet(3, 2, 4)
+	s.run(t)
+	ctx := browser(t, 1200, 800)
+	do(t, ctx, chromedp.Navigate(s.url))
+	until(t, ctx, 15*time.Second, s.live(6))
+	do(t, ctx, chromedp.Focus("#ring"), chromedp.KeyEvent(kb.ArrowRight), chromedp.KeyEvent(kb.ArrowRight))
+	until(t, ctx, 2*time.Second, `document.getElementById("said").textContent.startsWith("edge-2: ")`)
+	do(t, ctx, chromedp.KeyEvent(kb.Enter))
+	until(t, ctx, 2*time.Second, `weir.node.host === "edge-2"`)
+	do(t, ctx, chromedp.KeyEvent(kb.ArrowLeft))
+	until(t, ctx, 2*time.Second, `document.getElementById("said").textContent.startsWith("eth1: ") && !document.getElementById("tip").hidden`)
+	do(t, ctx, chromedp.KeyEvent(kb.Backspace))
+	until(t, ctx, 2*time.Second, `!weir.node.host`)
+}
+
+// Dark, colour-blind safe, narrow: drawn with other colours, and no part of the
+// page is wider than the screen.
+func TestAppearances(t *testing.T) {
+	s := start(t, false)
+	s.play.Fleet(3, 2, 4)
+	s.play.Add("edge-2", "eth9", ringtest.Source{Addr: attacker, PPS: 4321, Class: schemas.ClassSYN})
+	s.run(t)
+	ctx := browser(t, 390, 844)
+	do(t, ctx, chromedp.Navigate(s.url))
+	until(t, ctx, 15*time.Second, s.live(7))
+	js[bool](t, ctx, `(() => { const theme = document.getElementById("theme"); theme.value = "dark"; theme.dispatchEvent(new Event("change")); return true; })()`)
+	do(t, ctx, chromedp.Click("#safe"))
+	until(t, ctx, 2*time.Second, `weir.ring.fill(`+at("interface", "edge-2/eth9")+`) === "#e66100"`)
+	until(t, ctx, 2*time.Second, `getComputedStyle(document.body).backgroundColor === "rgb(20, 23, 27)" && weir.ring.paper === "#14171b"`)
+	if js[bool](t, ctx, `document.documentElement.scrollWidth > innerWidth`) {
+		t.Errorf("the page is %v wide on a screen of %v", js[float64](t, ctx, `document.documentElement.scrollWidth`), js[float64](t, ctx, `innerWidth`))
+	}
+	shot(t, ctx, "narrow-dark")
+}
