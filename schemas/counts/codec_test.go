@@ -110,3 +110,27 @@ func TestIPv4SourcesComeFirst(t *testing.T) {
 		t.Errorf("got %+v, want %+v", got.Sources, want)
 	}
 }
+
+// TestMappedAddressesAreCounted: an IPv6 header may carry an IPv4-mapped
+// address, and one such packet must not make a window unpublishable.
+func TestMappedAddressesAreCounted(t *testing.T) {
+	mapped := netip.MustParseAddr("::ffff:1.2.3.4")
+	r := example()
+	r.Sources[0].Address = mapped
+	r.Totals.Victims[0].Destination = mapped
+	value, err := Encode(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Decode(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := false
+	for _, s := range got.Sources {
+		found = found || s.Address == mapped
+	}
+	if !found || got.Totals.Victims[0].Destination != mapped {
+		t.Errorf("got sources %v and victim %v", got.Sources, got.Totals.Victims[0].Destination)
+	}
+}

@@ -38,7 +38,7 @@ func (c *columns) fill(sources []Source) error {
 			b := a.As4()
 			c.ipv4 = append(c.ipv4, b[:]...)
 			c.rows = append(c.rows, s)
-		case !a.Is6() || a.Is4In6() || a.Zone() != "":
+		case !a.Is6() || a.Zone() != "":
 			return schemas.Refuse(schemas.FaultField, "source %v: want a plain IPv4 or IPv6 address", a)
 		}
 		c.note(s)
@@ -155,11 +155,8 @@ func sourcesFromWire(w *countspb.Sources) ([]Source, error) {
 			out[i].Address = netip.AddrFrom4([4]byte(w.GetIpv4()[4*i:]))
 			continue
 		}
-		a := netip.AddrFrom16([16]byte(w.GetIpv6()[16*(i-n4):]))
-		if a.Is4In6() {
-			return nil, schemas.Refuse(schemas.FaultField, "source %v belongs in the IPv4 column", a)
-		}
-		out[i].Address = a
+		// An IPv4-mapped address stays what was on the wire: IPv6.
+		out[i].Address = netip.AddrFrom16([16]byte(w.GetIpv6()[16*(i-n4):]))
 	}
 	for class := range schemas.NumClasses {
 		for i, v := range *wire[class] {

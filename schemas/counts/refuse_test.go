@@ -38,12 +38,10 @@ func TestEncodeRefuses(t *testing.T) {
 		"no totals":  func(r *Record) { r.Totals = nil },
 		"two totals": func(r *Record) { r.Chunk = 1 },
 		"no address": func(r *Record) { r.Sources[0].Address = netip.Addr{} },
-		"mapped":     func(r *Record) { r.Sources[0].Address = netip.MustParseAddr("::ffff:1.2.3.4") },
 		"zone":       func(r *Record) { r.Sources[0].Address = netip.MustParseAddr("fe80::1%eth0") },
 		"count":      func(r *Record) { r.Sources[0].Packets = MaxCount + 1 },
 		"total":      func(r *Record) { r.Totals.ByClass[3] = MaxCount + 1 },
 		"verdict":    func(r *Record) { r.Totals.Verdicts["pass"] = MaxCount + 1 },
-		"victim":     func(r *Record) { r.Totals.Victims[0].Destination = netip.MustParseAddr("::ffff:1.2.3.4") },
 	} {
 		r := example()
 		spoil(&r)
@@ -91,7 +89,6 @@ func TestDecodeRefuses(t *testing.T) {
 		{"short column", spoiled(func(w *countspb.Record) { w.Sources.Packets = w.Sources.Packets[:1] }), schemas.FaultField, "1 values for 2 rows"},
 		{"long column", spoiled(func(w *countspb.Record) { w.Sources.PortPairs = append(w.Sources.PortPairs, 1) }), schemas.FaultField, "3 values for 2 rows"},
 		{"huge count", spoiled(func(w *countspb.Record) { w.Sources.Bytes[0] = 1 << 63 }), schemas.FaultField, "at most 2^53"},
-		{"mapped source", spoiled(func(w *countspb.Record) { a := netip.MustParseAddr("::ffff:1.2.3.4").As16(); w.Sources.Ipv6 = a[:] }), schemas.FaultField, "IPv4 column"},
 		{"verdicts", spoiled(func(w *countspb.Record) { w.Totals.VerdictName = w.Totals.VerdictName[:1] }), schemas.FaultField, "verdict"},
 		{"sketch", spoiled(func(w *countspb.Record) { w.Totals.SourcesSketch = make([]byte, MaxSketch+1) }), schemas.FaultTooLarge, "sketch"},
 		{"victims", spoiled(func(w *countspb.Record) { w.Totals.Victims = &countspb.Targets{Packets: make([]uint64, MaxTargets+1)} }), schemas.FaultTooLarge, "victims"},

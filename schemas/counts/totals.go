@@ -157,7 +157,7 @@ func targetsFromWire(table string, w *countspb.Targets) ([]Target, error) {
 		t.Protocol, t.Port = uint8(protocol), uint16(port)
 		if b := at(w.GetDestination(), i); len(b) > 0 {
 			a, ok := netip.AddrFromSlice(b)
-			if !ok || a.Is4In6() {
+			if !ok {
 				return nil, schemas.Refuse(schemas.FaultField, "%s: a destination has %d bytes, want 4 or 16", table, len(b))
 			}
 			t.Destination = a

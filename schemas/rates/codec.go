@@ -121,7 +121,7 @@ func check(r *Record) error {
 	}
 	for i := range r.Top {
 		s := &r.Top[i]
-		if !s.Source.IsValid() || s.Source.Is4In6() || s.Source.Zone() != "" {
+		if !s.Source.IsValid() || s.Source.Zone() != "" {
 			return schemas.Refuse(schemas.FaultField, "top: source %v", s.Source)
 		}
 		if !isRate(s.PPS) || !isRate(s.BPS) {
