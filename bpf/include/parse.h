@@ -49,8 +49,8 @@ enum class {
 };
 
 enum parse_result {
-	PARSE_IP,        /* struct packet is filled */
-	PARSE_NON_IP,    /* ARP, LLDP, MPLS, a third VLAN tag, ... */
+	PARSE_IP,	 /* struct packet is filled */
+	PARSE_NON_IP,	 /* ARP, LLDP, MPLS, a third VLAN tag, ... */
 	PARSE_MALFORMED, /* too short for Ethernet or IP, or not the IP it claims */
 };
 

@@ -214,7 +214,8 @@ static __always_inline int is_on_link(const struct slot *s, __u64 upper)
 	return 0;
 }
 
-static __always_inline __u64 count_source(__u32 epoch, const struct packet *p, const struct slot *slot, struct counted *c)
+static __always_inline __u64 count_source(__u32 epoch, const struct packet *p, const struct slot *slot,
+					  struct counted *c)
 {
 	__u64 pair = 1ULL << (mix(((__u64)p->sport << 16 | p->dport) + seed) & 63);
 	struct address a = p->src;

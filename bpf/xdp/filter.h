@@ -15,7 +15,7 @@ struct decision {
 	struct lease *lease;
 	__u32 index;
 	__u8 action;
-	__u8 reason; /* of a drop by this lease; a limit's is 3 further on */
+	__u8 reason;  /* of a drop by this lease; a limit's is 3 further on */
 	__u8 several; /* the lease names several destinations */
 	__u8 syn;     /* it is a signature of SYN */
 };
@@ -59,7 +59,8 @@ static __always_inline void ask_exact(const struct control *ctl, const struct pa
 	}
 }
 
-static __always_inline void ask_prefixes(const struct control *ctl, const struct packet *p, struct decision *d, __u64 now)
+static __always_inline void ask_prefixes(const struct control *ctl, const struct packet *p, struct decision *d,
+					 __u64 now)
 {
 	struct prefix_key key = {.bits = p->family == 4 ? 64 : 160, .family = p->family, .address = p->src};
 	__u32 *i;
@@ -118,8 +119,8 @@ static long ask_signature(__u32 i, void *context)
 		return 0;
 	if (s->destination_port && s->destination_port != p->dport)
 		return 0;
-	if (s->flag_mask && (p->protocol != PROTO_TCP || p->class == CLASS_FRAG_LATER ||
-			     p->class == CLASS_OTHER || (p->flags & s->flag_mask) != s->flag_value))
+	if (s->flag_mask && (p->protocol != PROTO_TCP || p->class == CLASS_FRAG_LATER || p->class == CLASS_OTHER ||
+			     (p->flags & s->flag_mask) != s->flag_value))
 		return 0;
 	consider(d, s->lease, REASON_DROP_SIGNATURE, walk->now);
 	if (d->lease != before)
@@ -142,7 +143,8 @@ static __always_inline int is_established(const struct packet *p)
 	return bpf_map_lookup_elem(&established, &key) != 0;
 }
 
-static __always_inline void ask_signatures(const struct control *ctl, const struct packet *p, struct decision *d, __u64 now)
+static __always_inline void ask_signatures(const struct control *ctl, const struct packet *p, struct decision *d,
+					   __u64 now)
 {
 	struct signature_walk walk = {.packet = p, .decision = d, .now = now, .count = ctl->signatures};
 

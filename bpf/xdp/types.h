@@ -5,9 +5,9 @@
 
 #include "../include/parse.h"
 
-#define MAX_SLOTS 64      /* interfaces of one probe: bits of a 64-bit mask */
-#define MAX_ON_LINK 4     /* IPv6 on-link prefixes per interface */
-#define SKETCH_BITS 10    /* HyperLogLog registers: 2^10, error 3.3 % */
+#define MAX_SLOTS 64   /* interfaces of one probe: bits of a 64-bit mask */
+#define MAX_ON_LINK 4  /* IPv6 on-link prefixes per interface */
+#define SKETCH_BITS 10 /* HyperLogLog registers: 2^10, error 3.3 % */
 #define SKETCH_SIZE (1 << SKETCH_BITS)
 #define MAX_SIGNATURES 256
 #define LAYOUT_VERSION 1
@@ -24,10 +24,10 @@ enum reason {
 	REASON_PASS_NON_IP,
 	REASON_PASS_ALLOW,
 	REASON_PASS_OFF,
-	REASON_PASS_OBSERVED,   /* an observe lease, or a limit not reached */
-	REASON_WOULD_DROP,      /* mode observe: enforce would have dropped it */
+	REASON_PASS_OBSERVED, /* an observe lease, or a limit not reached */
+	REASON_WOULD_DROP,    /* mode observe: enforce would have dropped it */
 	REASON_DROP_MALFORMED,
-	REASON_DROP_NON_IP,     /* strict */
+	REASON_DROP_NON_IP, /* strict */
 	REASON_DROP_SOURCE,
 	REASON_DROP_PREFIX,
 	REASON_DROP_SIGNATURE,
@@ -112,8 +112,8 @@ struct on_link {
 /* One interface: what the program reads of it, and the number of its window. */
 struct slot {
 	__u32 mode;
-	__u32 ifindex; /* 0: not attached */
-	__u64 seq;     /* windows ended since boot_id began */
+	__u32 ifindex;	   /* 0: not attached */
+	__u64 seq;	   /* windows ended since boot_id began */
 	__u64 pending_seq; /* of the window that is not yet committed */
 	__u32 on_links;
 	__u32 attach_mode;
