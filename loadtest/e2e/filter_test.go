@@ -97,7 +97,7 @@ func (r *filterRig) expect(t *testing.T, dropping bool, limit time.Duration) tim
 func TestCommandReachesXDP(t *testing.T) {
 	onBothBrokers(t, func(t *testing.T, brokers string) {
 		r := newFilterRig(t, brokers)
-		r.expect(t, false, 0)
+		r.expect(t, false, time.Second)
 		key := "*|" + blocked.String() + "/32|me"
 		value := lease("drop", blocked.String()+"/32", "me", "1m")
 		for round := range 5 {

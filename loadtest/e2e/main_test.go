@@ -71,7 +71,8 @@ func (b *binaries) remove() error {
 	return os.RemoveAll(b.dir)
 }
 
-// bin returns the directory of the binaries. It skips without root on a
+// bin returns the directory of the binaries: WEIR_BIN, or one into which they
+// are built first. It skips without root on a
 // laptop, and fails without it in CI.
 func bin(t *testing.T) string {
 	t.Helper()
@@ -80,6 +81,9 @@ func bin(t *testing.T) string {
 			t.Fatal("needs root")
 		}
 		t.Skip("needs root")
+	}
+	if dir := os.Getenv("WEIR_BIN"); dir != "" {
+		return dir
 	}
 	dir, err := built.build()
 	if err != nil {

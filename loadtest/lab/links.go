@@ -118,6 +118,12 @@ func writeSysctls(values map[string]string) error {
 }
 
 func (l *Lab) buildManagement(rootLink string) error {
+	// Two labs built at once must not choose the same subnet.
+	lock, err := waitForLock("subnet")
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
 	subnet, err := freeSubnet()
 	if err != nil {
 		return err

@@ -60,15 +60,36 @@ func openState(id string) (*stateFile, error) {
 }
 
 func takeLock(id string) (*os.File, error) {
+	f, err := openLock(id)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("lab %s: %w", id, ErrBusy), f.Close())
+	}
+	return f, nil
+}
+
+// waitForLock takes a lock that is held for moments only. Its name has a dot,
+// so that it is no lab's.
+func waitForLock(name string) (*os.File, error) {
+	f, err := openLock("all." + name)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		return nil, errors.Join(fmt.Errorf("waiting for lock %s: %w", name, err), f.Close())
+	}
+	return f, nil
+}
+
+func openLock(id string) (*os.File, error) {
 	if err := os.MkdirAll(stateDir, 0o755); err != nil {
 		return nil, fmt.Errorf("making %s: %w", stateDir, err)
 	}
 	f, err := os.OpenFile(filepath.Join(stateDir, id+".lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("opening the lock of lab %s: %w", id, err)
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("lab %s: %w", id, ErrBusy), f.Close())
 	}
 	return f, nil
 }
