@@ -1,0 +1,173 @@
+// Package window turns the windows that probes count into rates: sliding
+// figures over 1 s and 10 s, the heaviest sources, victims and ports. It is a
+// pure function of the records, which identify themselves: what has been seen
+// is ignored, what is missing is declared.
+package window
+
+import (
+	"math"
+	"time"
+
+	"github.com/weir-net/weir/schemas/counts"
+	"github.com/weir-net/weir/schemas/rates"
+)
+
+// Spans of the sliding windows.
+const (
+	short = time.Second
+	long  = 10 * time.Second
+)
+
+// sourcesKept bounds what is remembered of one window's sources, and with it the
+// memory of an interface: at 250 ms, 40 windows × 1,024 × 120 B = 5 MB at most.
+const sourcesKept = 1024
+
+// Result says what became of a record.
+type Result uint8
+
+// The results.
+const (
+	Ignored   Result = iota // a tail chunk: nothing of it is in the table
+	Updated                 // the table's record has changed
+	Duplicate               // seen before
+	Late                    // of an earlier life of the probe
+)
+
+// sample is one window.
+type sample struct {
+	start, end time.Time
+	duration   time.Duration
+	totals     counts.Totals
+	sources    []counts.Source
+}
+
+// State is what is remembered of one interface. The zero value knows nothing;
+// Resume continues from the table.
+type State struct {
+	record  rates.Record // the last published
+	samples []sample     // oldest first, those that reach into the last 10 s
+	chunks  map[uint32]bool
+	want    uint32 // chunks of the current window
+	whole   bool   // all chunks of the window before have arrived
+}
+
+// Resume returns the state that continues from a record of the table: what it
+// says of identity and losses stays, the sliding windows begin anew.
+func Resume(r *rates.Record) *State {
+	s := &State{record: *r, whole: true}
+	s.record.Covered = 0
+	return s
+}
+
+// Matches reports whether the state is the one that the table's record r came
+// from. If not, somebody else has processed the interface since.
+func (s *State) Matches(r *rates.Record) bool {
+	return s.record.BootID == r.BootID && s.record.Seq == r.Seq
+}
+
+// Record returns the current record of the table.
+func (s *State) Record() *rates.Record { return &s.record }
+
+// Apply takes one record.
+func (s *State) Apply(r *counts.Record) Result {
+	if result, ok := s.identify(r); !ok {
+		return result
+	}
+	s.chunks[r.Chunk] = true
+	if r.Totals == nil {
+		return Ignored
+	}
+	s.push(r)
+	s.compute(r)
+	return Updated
+}
+
+// identify decides whether the record is new, and opens its window if it is the
+// first of it.
+func (s *State) identify(r *counts.Record) (Result, bool) {
+	p := &s.record
+	switch {
+	case p.BootID == "":
+	case r.BootID == p.BootID && r.Seq < p.Seq, r.BootID == p.BootID && r.Seq == p.Seq && (s.chunks == nil || s.chunks[r.Chunk]):
+		p.Duplicates++
+		return Duplicate, false
+	case r.BootID == p.BootID && r.Seq == p.Seq:
+		return Ignored, true
+	case r.BootID != p.BootID && r.WindowStart.Before(p.End.Add(-time.Second)):
+		p.Duplicates++
+		return Late, false
+	}
+	if r.Totals == nil {
+		return Ignored, false // its chunk 0 is lost, or yet to come
+	}
+	if r.BootID == p.BootID {
+		p.LostWindows += r.Seq - p.Seq - 1
+	} else {
+		p.LostWindows = r.Seq - 1 // windows of this life before the first one seen
+	}
+	s.whole = s.want == 0 || uint32(len(s.chunks)) == s.want
+	s.chunks, s.want = map[uint32]bool{}, r.Chunks
+	p.BootID, p.Seq = r.BootID, r.Seq
+	return Ignored, true
+}
+
+func (s *State) push(r *counts.Record) {
+	s.samples = append(s.samples, sample{
+		start: r.WindowEnd.Add(-r.Duration), end: r.WindowEnd, duration: r.Duration, totals: *r.Totals, sources: keep(r.Sources),
+	})
+	oldest := r.WindowEnd.Add(-long)
+	n := 0
+	for n < len(s.samples) && !s.samples[n].end.After(oldest) {
+		n++
+	}
+	s.samples = append(s.samples[:0], s.samples[n:]...)
+}
+
+// share is the part of a window that lies within span before end: a window that
+// was held open through an outage must not show as a spike.
+func (w *sample) share(end time.Time, span time.Duration) float64 {
+	from := end.Add(-span)
+	if !w.end.After(from) || w.duration <= 0 {
+		return 0
+	}
+	if !w.start.Before(from) {
+		return 1
+	}
+	return float64(w.end.Sub(from)) / float64(w.duration)
+}
+
+// ewmaConstant is the time in which the average follows a step by 63 %.
+const ewmaConstant = 10 * time.Second
+
+func (s *State) compute(r *counts.Record) {
+	p := &s.record
+	p.Host, p.Interface = r.Host, r.Interface
+	p.End, p.Start = r.WindowEnd, r.WindowEnd.Add(-short)
+	p.Stale = false
+	p.Truncated = r.Truncated
+	p.Complete = s.whole && r.Totals.TailSources == 0 && !r.Truncated
+	p.NonIP1s, p.Malformed1s = 0, 0
+	var one, ten interfaceSum
+	for i := range s.samples {
+		w := &s.samples[i]
+		one.add(w, w.share(p.End, short))
+		ten.add(w, w.share(p.End, long))
+	}
+	p.Covered = min(long, ten.covered.Round(time.Millisecond))
+	p.Window1s, p.Window10s = one.counts.round(), ten.counts.round()
+	p.NonIP1s, p.Malformed1s = uint64(math.Round(one.nonIP)), uint64(math.Round(one.malformed))
+	seconds := one.covered.Seconds()
+	if seconds > 0 {
+		p.PPS = one.counts.packets / seconds
+		p.BPS = one.counts.bytes * 8 / seconds
+		p.DroppedPPS = one.counts.dropped / seconds
+	}
+	p.Sources1s, p.Sources10s = distinct(one.all), distinct(ten.all)
+	p.SYNSources1s, p.SYNSources10s = distinct(one.syn), distinct(ten.syn)
+	p.SYNACKSources1s, p.SYNACKSources10s = distinct(one.synack), distinct(ten.synack)
+	now := float64(r.Totals.Packets) / r.Duration.Seconds()
+	p.PPSEWMA += (now - p.PPSEWMA) * (1 - math.Exp(-r.Duration.Seconds()/ewmaConstant.Seconds()))
+	p.Top = top(s.samples, p.End, seconds)
+	p.Victims = targets(s.samples, p.End, func(w *sample) []counts.Target { return w.totals.Victims })
+	p.Ports = targets(s.samples, p.End, func(w *sample) []counts.Target { return w.totals.Ports })
+}

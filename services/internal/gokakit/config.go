@@ -1,0 +1,120 @@
+// Package gokakit is the one place that knows goka and sarama. Their defaults
+// lose data and sleep for seconds; what is set here, and why, is the product of
+// breaking them.
+package gokakit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/lovoo/goka"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/weir-net/weir/services/internal/kit/kafka"
+)
+
+// dialer makes sarama's connections die within seconds of silence.
+type dialer struct {
+	dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// Dial implements proxy.Dialer.
+func (d dialer) Dial(network, address string) (net.Conn, error) {
+	return d.dial(context.Background(), network, address)
+}
+
+// saramaConfig returns the settings of every sarama client. instance is the
+// static membership of the consumer group.
+func saramaConfig(cfg *kafka.Config, client, instance string) (*sarama.Config, error) {
+	c := goka.DefaultConfig()
+	c.Version = sarama.V2_8_0_0
+	c.ClientID = client
+	// A frozen broker then costs a time-out, not the whole freeze.
+	c.ApiVersionsRequest = false
+	c.Net.Proxy.Enable = true
+	c.Net.Proxy.Dialer = dialer{kafka.Dialer(3 * time.Second)}
+	// session < rebalance < read time-out: a shorter one ends Run in a rebalance.
+	c.Net.ReadTimeout = 10 * time.Second
+	c.Net.MaxOpenRequests = 1
+	c.Consumer.Group.Session.Timeout = 6 * time.Second
+	c.Consumer.Group.Heartbeat.Interval = 1500 * time.Millisecond
+	c.Consumer.Group.Rebalance.Timeout = 8 * time.Second
+	c.Consumer.Group.InstanceId = instance
+	c.Consumer.Group.Rebalance.Retry.Max = math.MaxInt32
+	c.Consumer.Group.Rebalance.Retry.Backoff = 250 * time.Millisecond
+	c.Consumer.Offsets.Initial = sarama.OffsetOldest
+	c.Consumer.Offsets.AutoCommit.Interval = 250 * time.Millisecond
+	c.Consumer.MaxWaitTime = 250 * time.Millisecond
+	c.Metadata.Retry.Max = math.MaxInt32
+	c.Metadata.Retry.Backoff = 250 * time.Millisecond
+	c.Metadata.RefreshFrequency = 30 * time.Second
+	c.Producer.RequiredAcks = sarama.WaitForAll
+	c.Producer.Idempotent = true
+	c.Producer.Compression = sarama.CompressionZSTD
+	c.Producer.Flush.Frequency = 2 * time.Millisecond
+	c.Producer.Flush.Bytes = 0
+	c.Producer.Retry.Max = math.MaxInt32
+	c.Producer.Retry.Backoff = 250 * time.Millisecond
+	c.Producer.Timeout = 3 * time.Second
+	if err := secure(c, cfg); err != nil {
+		return nil, err
+	}
+	if err := c.Validate(); err != nil {
+		return nil, fmt.Errorf("checking the sarama configuration: %w", err)
+	}
+	return c, nil
+}
+
+func secure(c *sarama.Config, cfg *kafka.Config) error {
+	t, err := cfg.TLSConfig()
+	if err != nil {
+		return err
+	}
+	if t != nil {
+		c.Net.TLS.Enable, c.Net.TLS.Config = true, t
+	}
+	if cfg.SASLMechanism == "" {
+		return nil
+	}
+	pass, err := cfg.Password()
+	if err != nil {
+		return err
+	}
+	c.Net.SASL.Enable = true
+	c.Net.SASL.Mechanism = sarama.SASLMechanism(cfg.SASLMechanism)
+	c.Net.SASL.User, c.Net.SASL.Password = cfg.SASLUser, pass
+	switch cfg.SASLMechanism {
+	case sarama.SASLTypeSCRAMSHA256, sarama.SASLTypeSCRAMSHA512:
+		c.Net.SASL.SCRAMClientGeneratorFunc = scramClient(cfg.SASLMechanism)
+	}
+	return nil
+}
+
+// replication asks how many copies a topic has: goka refuses our own table if
+// it is told another number.
+func replication(ctx context.Context, client *kgo.Client, topic string) (int, error) {
+	topics, err := kadm.NewClient(client).ListTopics(ctx, topic)
+	if err != nil {
+		return 0, fmt.Errorf("asking for the replication of %s: %w", topic, err)
+	}
+	t := topics[topic]
+	if t.Err != nil {
+		return 0, fmt.Errorf("asking for the replication of %s: %w", topic, t.Err)
+	}
+	least := 0
+	for _, p := range t.Partitions {
+		if least == 0 || len(p.Replicas) < least {
+			least = len(p.Replicas)
+		}
+	}
+	if least == 0 {
+		return 0, errors.New("topic " + topic + " has no partitions: run weir topics apply")
+	}
+	return least, nil
+}
