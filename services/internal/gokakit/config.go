@@ -59,7 +59,9 @@ func saramaConfig(cfg *kafka.Config, client, instance string) (*sarama.Config, e
 	c.Producer.Compression = sarama.CompressionZSTD
 	c.Producer.Flush.Frequency = 2 * time.Millisecond
 	c.Producer.Flush.Bytes = 0
-	c.Producer.Retry.Max = math.MaxInt32
+	// Practically without end: over an hour. sarama allocates a state per
+	// partition and retry, so that no end at all would be 64 GiB.
+	c.Producer.Retry.Max = 1 << 14
 	c.Producer.Retry.Backoff = 250 * time.Millisecond
 	c.Producer.Timeout = 3 * time.Second
 	if err := secure(c, cfg); err != nil {
