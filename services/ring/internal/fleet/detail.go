@@ -113,7 +113,7 @@ func (i *Interface) noteSources(now time.Time) {
 		return
 	}
 	second := now.Unix()
-	seconds := max(1, min(SourceStep.Seconds(), i.Rates.Covered.Seconds()))
+	seconds := max(1, min(SourceStep.Seconds(), i.Rates.Covered))
 	for _, s := range i.Detail().Sources {
 		sh := h.byAddr[s.Source]
 		if sh == nil {

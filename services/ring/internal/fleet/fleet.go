@@ -4,11 +4,9 @@
 package fleet
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/weir-net/weir/schemas"
-	"github.com/weir-net/weir/schemas/rates"
 	"github.com/weir-net/weir/schemas/status"
 	"github.com/weir-net/weir/services/ring/internal/history"
 )
@@ -21,7 +19,7 @@ type Interface struct {
 
 	// Rates is the last record without its sources (see Detail); RatesAt is
 	// the broker's timestamp of it, zero if there was none.
-	Rates   rates.Record
+	Rates   Head
 	RatesAt time.Time
 	// Status is the last record; StatusAt is the broker's timestamp of it, zero
 	// if there was none.
@@ -52,7 +50,6 @@ type Fleet struct {
 	version uint64
 	gone    []uint32
 	refused uint64
-	scratch []byte
 }
 
 // New returns an empty fleet that holds at most limit interfaces; what comes
@@ -84,13 +81,12 @@ func (f *Fleet) ApplyRates(key string, value []byte, at time.Time) error {
 		f.remove(key)
 		return nil
 	}
-	r, scratch, err := decodeHead(value, f.scratch)
-	f.scratch = scratch
+	r, err := decodeHead(value)
 	if err != nil {
 		return err
 	}
-	if r.Key() != key {
-		return schemas.Refuse(schemas.FaultMismatch, "key %q, but the value is of %q", key, r.Key())
+	if of := schemas.InterfaceKey(r.Host, r.Interface); of != key {
+		return schemas.Refuse(schemas.FaultMismatch, "key %q, but the value is of %q", key, of)
 	}
 	i := f.get(key, r.Host, r.Interface)
 	if i == nil {
@@ -185,23 +181,11 @@ func (f *Fleet) remove(key string) {
 }
 
 // sample turns a record into a second of history.
-func sample(r *rates.Record) history.Sample {
+func sample(r *Head) history.Sample {
 	var s history.Sample
 	s[history.PPS], s[history.BPS], s[history.DroppedPPS] = float32(r.PPS), float32(r.BPS), float32(r.DroppedPPS)
-	for c := range r.Window1s.ByClass {
-		s[history.FirstClass+c] = float32(ClassPPS(r, c))
+	for c := range r.ByClass {
+		s[history.FirstClass+c] = float32(r.ClassPPS(c))
 	}
 	return s
-}
-
-// String says how large the fleet is, for logs.
-func (f *Fleet) String() string { return fmt.Sprintf("%d interfaces", len(f.order)) }
-
-// ClassPPS returns the packets per second of one class: its share of PPS, so
-// that the classes add up to it.
-func ClassPPS(r *rates.Record, class int) float64 {
-	if r.Window1s.Packets == 0 {
-		return 0
-	}
-	return r.PPS * float64(r.Window1s.ByClass[class]) / float64(r.Window1s.Packets)
 }

@@ -80,24 +80,20 @@ func (i *Interface) appendRow(b []byte, now time.Time) []byte {
 	} else {
 		age = max(0, now.Sub(i.RatesAt).Milliseconds())
 	}
-	var ports uint64
-	for _, p := range r.Ports {
-		ports += p.Packets1s
-	}
 	b = append(b, '[')
 	b = strconv.AppendUint(b, uint64(i.ID), 10)
-	for _, v := range [...]float64{r.PPS, r.BPS, r.DroppedPPS, i.baseline, float64(r.Sources1s), float64(age), float64(flags),
-		float64(r.LostWindows), float64(r.NonIP1s), float64(r.Malformed1s), float64(ports)} {
+	for _, v := range [...]float64{r.PPS, r.BPS, r.DroppedPPS, i.baseline, float64(r.Sources), float64(age), float64(flags),
+		float64(r.LostWindows), float64(r.NonIP), float64(r.Malformed), float64(r.PortPackets)} {
 		b = append(b, ',')
 		b = appendWhole(b, v)
 	}
-	last := len(r.Window1s.ByClass)
-	for last > 0 && r.Window1s.ByClass[last-1] == 0 {
+	last := len(r.ByClass)
+	for last > 0 && r.ByClass[last-1] == 0 {
 		last--
 	}
 	for c := range last {
 		b = append(b, ',')
-		b = appendWhole(b, ClassPPS(r, c))
+		b = appendWhole(b, r.ClassPPS(c))
 	}
 	return append(b, ']')
 }

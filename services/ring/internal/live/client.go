@@ -20,6 +20,7 @@ type Client struct {
 	ID       string
 	Frames   chan []byte // closed by Close
 	watch    []uint32
+	turn     int // where in watch the next tick goes on
 	sent     map[uint32]sentDetail
 	behind   bool
 	resynced uint64
@@ -52,7 +53,7 @@ func (h *Hub) Close(c *Client) {
 	}
 }
 
-// Watch says of which interfaces, by ID, a stream shows the sources. It reports
+// Watch says, the most urgent first, of which interfaces, by ID, a stream shows the sources. It reports
 // whether there is such a stream.
 func (h *Hub) Watch(stream string, ids []uint32) bool {
 	h.mu.Lock()

@@ -12,6 +12,9 @@ const (
 	maxLeases  = 500 // the newest
 	maxSources = 50  // per interface, the heaviest
 	maxEvents  = 200 // in a snapshot
+
+	detailsPerTick = 10 // interfaces whose sources one browser gets
+	urgent         = 2  // of these are always the first that it watches
 )
 
 // sweepParts is in how many ticks every interface's sources are looked at once.
@@ -107,11 +110,18 @@ func (h *Hub) countDrops() bool {
 }
 
 // tellDetails sends the sources of the interfaces that a browser watches, if
-// they changed. Encoding is shared by all who watch the same.
+// they changed: those that it named first at every tick, the others in turn, so
+// that a ring of many costs no more than detailsPerTick. Encoding is shared by
+// all who watch the same.
 func (h *Hub) tellDetails(now time.Time) {
 	frames := make(map[uint32][]byte)
 	for _, c := range h.clients {
-		for _, id := range c.watch {
+		budget := detailsPerTick
+		for n := range c.watch {
+			id := c.watch[n]
+			if n >= urgent {
+				id = c.watch[urgent+(c.turn+n-urgent)%(len(c.watch)-urgent)]
+			}
 			i := h.fleet.ByID(id)
 			if i == nil {
 				continue
@@ -125,6 +135,12 @@ func (h *Hub) tellDetails(now time.Time) {
 				frames[id] = frame("detail", h.encodeDetail(i, now))
 			}
 			c.send(frames[id])
+			if budget--; budget == 0 {
+				break
+			}
+		}
+		if rest := len(c.watch) - urgent; rest > 0 {
+			c.turn = (c.turn + detailsPerTick - urgent) % rest
 		}
 	}
 }

@@ -174,7 +174,7 @@ func (h *Hub) encodeDetail(i *fleet.Interface, now time.Time) []byte {
 		Sources []source `json:"sources"`
 		Ports   []target `json:"ports"`
 		Victims []target `json:"victims"`
-	}{ID: i.ID, Seq: d.Seq, Age: max(0, now.Sub(i.RatesAt).Milliseconds()), Total: i.Rates.Sources1s, Sources: []source{}}
+	}{ID: i.ID, Seq: d.Seq, Age: max(0, now.Sub(i.RatesAt).Milliseconds()), Total: i.Rates.Sources, Sources: []source{}}
 	for _, s := range d.Sources[:min(len(d.Sources), maxSources)] {
 		class, classes := classesOf(&s)
 		out.Sources = append(out.Sources, source{

@@ -60,7 +60,8 @@ func New(t testing.TB, cfg *kafka.Config) *Play {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := kgo.NewClient(append(opts, kgo.ProducerLinger(5*time.Millisecond), kgo.MaxBufferedRecords(100_000))...)
+	client, err := kgo.NewClient(append(opts, kgo.ProducerLinger(5*time.Millisecond), kgo.MaxBufferedRecords(100_000),
+		kgo.ProducerBatchCompression(kgo.ZstdCompression()))...)
 	if err != nil {
 		t.Fatal(err)
 	}

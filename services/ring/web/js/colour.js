@@ -47,12 +47,12 @@ export class Colours {
 /** A small canvas with diagonal lines: what was dropped. */
 export function hatch(line) {
   const c = document.createElement('canvas');
-  c.width = c.height = 6;
+  c.width = c.height = 8;
   const g = c.getContext('2d');
   g.strokeStyle = line;
-  g.lineWidth = 1.6;
+  g.lineWidth = 1.5;
   g.beginPath();
-  for (const o of [-6, 0, 6]) { g.moveTo(o - 1, 7); g.lineTo(o + 7, -1); }
+  for (const o of [-8, 0, 8]) { g.moveTo(o - 1, 9); g.lineTo(o + 9, -1); }
   g.stroke();
   return c;
 }

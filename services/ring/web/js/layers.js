@@ -10,6 +10,7 @@ export const canStack = () => CSS.supports('transform-style', 'preserve-3d');
 export class Stack {
   constructor(element, store, colours, on) {
     this.store = store;
+    this.colours = colours;
     this.element = element;
     this.x = 58;
     this.z = -25;
@@ -61,7 +62,13 @@ export class Stack {
   }
 
   show(root, size) {
-    for (const r of this.rings) r.ring.show(sectors(this.store, root, { size, layer: r.layer }));
+    for (const r of this.rings) {
+      const items = sectors(this.store, root, { size, layer: r.layer });
+      const worst = new Map();
+      for (const s of items) if (s.kind === 'interface' && !s.stale) worst.set(s.node.host, Math.max(worst.get(s.node.host) ?? 0, this.colours.level(s.pps)));
+      for (const s of items) if (s.kind === 'host') s.hostColour = this.colours.of(worst.get(s.key) ?? 0);
+      r.ring.show(items);
+    }
   }
 
   theme() { for (const r of this.rings) r.ring.theme(); }

@@ -110,5 +110,5 @@ function pushParts(out, i, s, [r0, r1], layer) {
 export function worthDetail(store, root, n) {
   const list = store.under(root).filter((i) => !i.stale);
   if (list.length <= n) return list;
-  return list.toSorted((a, b) => b.pps - a.pps).slice(0, n);
+  return list.toSorted((a, b) => b.pps - a.pps).slice(0, n).sort((a, b) => a.id - b.id); // a stable order, so that not every second is another question
 }

@@ -166,10 +166,11 @@ class Page {
   worst(host) { return Math.max(0, ...(this.store.hosts.get(host) ?? []).map((i) => (i.stale ? 0 : this.colours.level(i.pps, i.baseline)))); }
 
   watch() {
-    const ids = new Set(worthDetail(this.store, this.root(), watched).map((i) => i.id));
+    const ids = new Set(); // the most urgent first
     if (this.hovered !== null) ids.add(this.hovered);
     const own = this.node.interface && this.store.lookup(this.node.host, this.node.interface);
     if (own) ids.add(own.id);
+    for (const i of worthDetail(this.store, this.root(), watched)) ids.add(i.id);
     this.stream?.watch([...ids].join(','));
   }
 

@@ -31,8 +31,7 @@ export class Ring {
     this.ink = css('--ink');
     this.paper = css('--paper');
     this.quiet = css('--quiet');
-    this.hatched = { image: hatch('rgba(0,0,0,0.75)'), repeat: 'repeat' };
-    this.checked = { image: hatch('rgba(255,255,255,0.35)'), repeat: 'repeat' };
+    this.hatched = { image: hatch('rgba(0,0,0,0.7)'), repeat: 'repeat' };
   }
 
   /** Shows items at the next frame; several calls before that are one. */
@@ -125,7 +124,7 @@ export class Ring {
     if (n < -1e-9) rotation += Math.PI; // never upside down
     return {
       type: 'text', x: this.cx + r * Math.cos(mid), y: this.cy + r * Math.sin(mid), rotation, silent: true, z2: 4,
-      style: { text: s.label, fill: s.kind === 'host' || s.stale ? this.ink : '#111', font: '12px system-ui, sans-serif', align: 'center', verticalAlign: 'middle', width: (wide ? px * 0.85 : thick) - 6, overflow: 'truncate' },
+      style: { text: s.label, fill: s.stale || (s.kind === 'host' && !s.hostColour) ? this.ink : '#111', backgroundColor: s.dropped > 0 && s.pps > 0 ? 'rgba(255,255,255,0.75)' : undefined, borderRadius: 3, padding: [1, 3], font: '12px system-ui, sans-serif', align: 'center', verticalAlign: 'middle', width: (wide ? px * 0.85 : thick) - 6, overflow: 'truncate' },
     };
   }
 
