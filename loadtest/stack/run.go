@@ -63,13 +63,21 @@ func (s *Stack) LogPath(service Service) string {
 	return filepath.Join(s.Dir, string(service)+".log")
 }
 
-// LogTail returns the last lines of a service's log, indented.
+// LogTail returns the last lines of a service's log, indented; of one that ends
+// in a Go panic, the lines about the panic and not the hundreds about its
+// goroutines.
 func (s *Stack) LogTail(service Service, lines int) string {
 	b, err := os.ReadFile(s.LogPath(service))
 	if err != nil {
 		return "  (no log: " + err.Error() + ")"
 	}
 	all := strings.Split(strings.TrimSpace(string(b)), "\n")
+	for i, line := range all {
+		if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") {
+			all = all[:min(len(all), i+lines)]
+			break
+		}
+	}
 	return "  " + strings.Join(all[max(0, len(all)-lines):], "\n  ")
 }
 

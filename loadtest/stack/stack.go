@@ -228,7 +228,7 @@ func (s *Stack) Await(ctx context.Context, service Service) error {
 		return s.Ready(service)
 	})
 	if err != nil {
-		return fmt.Errorf("%w\n%s", err, s.LogTail(service, 20))
+		return fmt.Errorf("%w\n%s", err, s.LogTail(service, 45))
 	}
 	return nil
 }

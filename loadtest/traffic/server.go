@@ -13,15 +13,19 @@ import (
 // pageSize is the size of the server's answer: a small page, several segments.
 const pageSize = 8 << 10
 
-// Serve answers every request with a small page until ctx ends. It calls ready
-// once it listens.
+// Serve answers with a small page at / and nowhere else, until ctx ends. It
+// calls ready once it listens.
 func Serve(ctx context.Context, addresses []netip.AddrPort, ready func()) error {
 	page := make([]byte, pageSize)
 	for i := range page {
 		page[i] = "weir\n"[i%5]
 	}
 	server := &http.Server{
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/" {
+				http.NotFound(w, r)
+				return
+			}
 			w.Header().Set("Content-Type", "text/plain")
 			_, _ = w.Write(page) // a client that left is its own affair
 		}),
