@@ -82,13 +82,16 @@ func startOn(t *testing.T, cfg *kafka.Config, acting bool) *system {
 	return &system{play: ringtest.New(t, cfg), hub: hub, url: srv.URL, http: srv}
 }
 
-// run publishes until the test ends.
-func (s *system) run(t *testing.T) {
+// run publishes until the test ends, or the returned function is called.
+func (s *system) run(t *testing.T) (stop func()) {
 	t.Helper()
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	go func() { defer close(done); s.play.Run(ctx, 250*time.Millisecond) }()
-	t.Cleanup(func() { stop(); <-done })
+	play := s.play
+	go func() { defer close(done); play.Run(ctx, 250*time.Millisecond) }()
+	stop = func() { cancel(); <-done }
+	t.Cleanup(stop)
+	return stop
 }
 
 // browser opens a tab of a headless Chromium. Without one the test is skipped,

@@ -193,4 +193,3 @@ func family(a netip.Addr) int {
 	}
 	return 1
 }
-

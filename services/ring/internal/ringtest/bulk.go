@@ -60,4 +60,3 @@ func (p *Play) Bulk(ctx context.Context, t testing.TB, tick time.Duration, varia
 		}
 	}
 }
-
