@@ -154,7 +154,7 @@ func setup(t *testing.T, o scenario.Options) *scenario.Scenario {
 func printLogs(t *testing.T, s *stack.Stack) {
 	t.Helper()
 	for _, service := range []stack.Service{stack.Broker, stack.Probe, stack.Aggregator, stack.Policy} {
-		t.Logf("%s:\n%s", service, s.LogTail(service, 30))
+		t.Logf("%s:\n%s", service, s.LogTail(service, 12))
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -226,5 +227,35 @@ func TestRemoveAfterKill(t *testing.T) {
 	}
 	if found := left("tkill"); len(found) > 0 {
 		t.Errorf("left after the removal: %v", found)
+	}
+}
+
+// TestProcessesStartInTheirNamespace enters and leaves namespaces from many
+// goroutines, sooner or later on the process's first thread too, and then
+// starts a process outside of them.
+func TestProcessesStartInTheirNamespace(t *testing.T) {
+	first := build(t, lab.Config{ID: "tspawn1"})
+	own, err := os.Readlink("/proc/thread-self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var entering sync.WaitGroup
+	for range 200 {
+		for _, ns := range []lab.Namespace{lab.Victim, lab.Clients} {
+			entering.Go(func() { _ = first.Do(ns, func() error { return nil }) })
+		}
+	}
+	entering.Wait()
+	l := build(t, lab.Config{ID: "tspawn2"})
+	var out strings.Builder
+	p, err := l.Start(lab.Command{Name: "readlink", Path: "/bin/readlink", Args: []string{"/proc/self/ns/net"}, Stdout: &out})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.TrimSpace(out.String()); got != own {
+		t.Errorf("a process of the root namespace runs in %s, want %s", got, own)
 	}
 }

@@ -30,21 +30,41 @@ func makeNamespace(name string) error {
 	if err := f.Close(); err != nil {
 		return fmt.Errorf("naming a namespace: %w", err)
 	}
+	return onOwnThread(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("unsharing the network namespace: %w", err)
+		}
+		if err := unix.Mount(threadNamespace, path, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("mounting namespace %s: %w", name, err)
+		}
+		return nil
+	})
+}
+
+// threadNamespace is the namespace of the calling thread. /proc/self would be
+// that of the process's first thread, which may be anywhere.
+const threadNamespace = "/proc/thread-self/ns/net"
+
+// onOwnThread runs fn, which may change the namespace, on a thread of its own,
+// and brings the thread back. One that cannot be brought back stays locked, so
+// that nothing else ever runs there.
+func onOwnThread(fn func() error) error {
 	done := make(chan error)
 	go func() {
-		// Never unlocked: the thread ends with the goroutine, so that nothing
-		// else ever runs in the new namespace by accident.
 		runtime.LockOSThread()
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			done <- fmt.Errorf("unsharing the network namespace: %w", err)
+		own, err := os.Open(threadNamespace)
+		if err != nil {
+			done <- fmt.Errorf("opening the own namespace: %w", err)
 			return
 		}
-		self := fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid())
-		if err := unix.Mount(self, path, "", unix.MS_BIND, ""); err != nil {
-			done <- fmt.Errorf("mounting namespace %s: %w", name, err)
+		defer own.Close()
+		err = fn()
+		if back := unix.Setns(int(own.Fd()), unix.CLONE_NEWNET); back != nil {
+			done <- errors.Join(err, fmt.Errorf("returning from a namespace: %w", back))
 			return
 		}
-		done <- nil
+		runtime.UnlockOSThread()
+		done <- err
 	}()
 	return <-done
 }
@@ -83,23 +103,19 @@ func inNamespace(name string, fn func() error) error {
 		return fmt.Errorf("opening namespace: %w", err)
 	}
 	defer target.Close()
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+	return onOwnThread(func() error {
 		if err := unix.Setns(int(target.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- fmt.Errorf("entering namespace %s: %w", name, err)
-			return
+			return fmt.Errorf("entering namespace %s: %w", name, err)
 		}
-		done <- fn()
-	}()
-	return <-done
+		return fn()
+	})
 }
 
 // InLab returns nil if the calling thread is inside a lab: its
 // network namespace is one of the named ones and not the machine's.
 func InLab() error {
 	var self, init unix.Stat_t
-	if err := unix.Stat("/proc/thread-self/ns/net", &self); err != nil {
+	if err := unix.Stat(threadNamespace, &self); err != nil {
 		return fmt.Errorf("looking up the own namespace: %w", err)
 	}
 	if err := unix.Stat("/proc/1/ns/net", &init); err == nil && self.Ino == init.Ino && self.Dev == init.Dev {

@@ -137,7 +137,7 @@ type spawnRequest struct {
 
 func startSpawner(keep bool) (*spawner, error) {
 	s := &spawner{requests: make(chan spawnRequest), keep: keep}
-	own, err := os.Open("/proc/self/ns/net")
+	own, err := os.Open(threadNamespace)
 	if err != nil {
 		return nil, fmt.Errorf("opening the own namespace: %w", err)
 	}
