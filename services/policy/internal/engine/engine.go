@@ -119,6 +119,9 @@ func (e *Engine) Rates(r *rates.Record, now time.Time) []Decision {
 			if d, ok := e.source(r, s, rule, measured, now); ok {
 				out = append(out, d)
 			}
+			if rule.Action == commands.Drop && rule.Cover == rules.CoverAll {
+				break // what the other rules could order is in this
+			}
 		}
 	}
 	return out
