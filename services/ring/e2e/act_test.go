@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -11,15 +12,15 @@ import (
 )
 
 // login opens the page and logs in.
-func login(t *testing.T, s *system, path string) (ctx ctxT) {
+func login(t *testing.T, s *system, path string) (ctx context.Context) {
 	t.Helper()
 	ctx = browser(t, 1400, 900)
 	do(t, ctx, chromedp.Navigate(s.url+path))
 	until(t, ctx, 10*time.Second, `document.querySelector("#dialog[open] input[name=token]")`)
-	do(t, ctx, chromedp.SendKeys("#dialog input", "not-the-token-at-all\r"))
+	do(t, ctx, chromedp.SendKeys("#dialog input[name=token]", "not-the-token-at-all\r"))
 	until(t, ctx, 3*time.Second, `document.querySelector("#dialog [role=alert]").textContent === "wrong token"`)
-	js[bool](t, ctx, `(document.querySelector("#dialog input").value = "", true)`)
-	do(t, ctx, chromedp.SendKeys("#dialog input", token+"\r"))
+	js[bool](t, ctx, `(document.querySelector("#dialog input[name=token]").value = "", true)`)
+	do(t, ctx, chromedp.SendKeys("#dialog input[name=token]", token+"\r"))
 	until(t, ctx, 3*time.Second, `!document.getElementById("dialog").open && document.getElementById("logout")`)
 	until(t, ctx, 15*time.Second, `document.body.dataset.link === "live"`)
 	return ctx

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"testing"
 	"time"
 
@@ -11,8 +10,6 @@ import (
 	"github.com/weir-net/weir/schemas"
 	"github.com/weir-net/weir/services/ring/internal/ringtest"
 )
-
-type ctxT = context.Context
 
 func TestLayers(t *testing.T) {
 	s := start(t, false)

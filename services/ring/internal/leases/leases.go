@@ -173,20 +173,6 @@ func (s *Set) State(host, ifname string, a netip.Addr, now time.Time) string {
 	return string(l.Action)
 }
 
-// Mode returns the mode that commands order for the interface, if any.
-func (s *Set) Mode(host, ifname string, now time.Time) (commands.Mode, bool) {
-	var best *commands.Lease
-	for _, l := range s.byKey {
-		if l.Action == commands.SetMode && l.Live(now) && l.Target.Matches(host, ifname) && (best == nil || l.OverridesMode(best)) {
-			best = l
-		}
-	}
-	if best == nil {
-		return "", false
-	}
-	return best.Mode, true
-}
-
 func family(a netip.Addr) int {
 	if a.Is4() {
 		return 0

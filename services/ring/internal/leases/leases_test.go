@@ -84,29 +84,6 @@ func TestRejectedRecordsLeaveWhatWas(t *testing.T) {
 	}
 }
 
-func TestModeOfTheMostSpecificTarget(t *testing.T) {
-	s := New()
-	for offset, key := range []string{"*|mode|alice", "interface:edge-1/eth0|mode|alice", "host:edge-1|mode|alice"} {
-		mode := []commands.Mode{commands.ModeOff, commands.ModeEnforce, commands.ModeObserve}[offset]
-		k, err := commands.ParseKey([]byte(key))
-		if err != nil {
-			t.Fatal(err)
-		}
-		kb, value, err := commands.Encode(commands.Command{Target: k.Target, Action: commands.SetMode, Mode: mode, Issuer: "alice"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := s.Apply(kb, value, int64(offset), start, start); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for key, want := range map[[2]string]commands.Mode{{"edge-1", "eth0"}: commands.ModeEnforce, {"edge-1", "eth1"}: commands.ModeObserve, {"edge-2", "eth0"}: commands.ModeOff} {
-		if got, ok := s.Mode(key[0], key[1], start); !ok || got != want {
-			t.Errorf("%v: %q, want %q", key, got, want)
-		}
-	}
-}
-
 func TestAttacks(t *testing.T) {
 	s := New()
 	lease := func(key, rule string, offset int64, at time.Time) {

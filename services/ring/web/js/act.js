@@ -10,7 +10,7 @@ export class Dialogs {
   }
 
   open(title, ...children) {
-    this.element.replaceChildren(el('h2', { id: 'dialogname' }, title), ...children);
+    this.element.replaceChildren(el('h2', { id: 'dialogname' }, title), ...children.filter(Boolean));
     if (!this.element.open) this.element.showModal();
   }
 
@@ -24,7 +24,9 @@ export class Dialogs {
   login() {
     const error = el('p', { role: 'alert' });
     const token = el('input', { type: 'password', name: 'token', autocomplete: 'current-password', required: true });
-    const form = el('form', {}, el('label', {}, 'Token ', token), error, buttons('Log in', () => this.close()));
+    // Password managers want a name beside the token.
+    const name = el('input', { type: 'text', name: 'username', autocomplete: 'username', value: 'ring', hidden: true });
+    const form = el('form', {}, name, el('label', {}, 'Token ', token), error, buttons('Log in', () => this.close()));
     form.addEventListener('submit', async (e) => {
       e.preventDefault();
       try {

@@ -17,6 +17,7 @@ export class Charts {
     this.node = null;
     this.data = null;
     this.asked = 0;
+    this.enabled = false; // until the person may look
   }
 
   /** Shows a node from now on. */
@@ -27,6 +28,7 @@ export class Charts {
   }
 
   async load() {
+    if (!this.enabled) return;
     const asked = ++this.asked;
     const params = {};
     for (const name of ['host', 'interface', 'source']) if (this.node[name]) params[name] = this.node[name];

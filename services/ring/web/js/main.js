@@ -11,7 +11,7 @@ import { Tables } from './tables.js';
 import { Dialogs } from './act.js';
 import { Search } from './search.js';
 import { Keys } from './keys.js';
-import { el, say, num, pps, bps, span } from './text.js';
+import { el, num, pps, bps, span, fate } from './text.js';
 
 const $ = (id) => document.getElementById(id);
 const saved = (name, otherwise) => { try { return localStorage.getItem('weir.' + name) ?? otherwise; } catch { return otherwise; } };
@@ -47,6 +47,8 @@ class Page {
 
   start() {
     if (this.stream || (!this.dialogs.session.look && this.dialogs.session.login)) return;
+    this.charts.enabled = true;
+    this.charts.select(this.node);
     this.stream = new Stream(this.store, (state, text) => this.state(state, text));
   }
 
@@ -197,7 +199,7 @@ class Page {
     const s = n.source ? i?.detail?.sources.find((o) => o.source === n.source) : null;
     const sum = this.store.sum(list);
     const facts = n.source
-      ? [['Received', s ? pps(s.pps) : 'not among the heaviest now'], ['Rate', s ? bps(s.bps) : '–'], ['Dropped', s ? num(s.dropped) + ' pps' : '–'], ['Class', s?.class || '–'], ['State', s ? s.state || 'pass' : '–']]
+      ? [['Received', s ? pps(s.pps) : 'not among the heaviest now'], ['Rate', s ? bps(s.bps) : '–'], ['Dropped', s ? num(s.dropped) + ' pps' : '–'], ['Class', s?.class || '–'], ['State', s ? fate(s) : '–']]
       : [['Received', pps(sum.pps)], ['Dropped', pps(sum.dropped)], ['Rate', bps(sum.bps)], ['Sources', num(sum.sources)], ['Age', span(sum.age)], ['Lost windows', num(sum.lost)]];
     if (i && !n.source) facts.push(['Declared loss', i.loss || 'none'], ['Mode', i.info.mode || 'unknown'], ['XDP', [i.info.xdp_mode, i.info.xdp_reason].filter(Boolean).join(': ') || 'unknown'], ['Leases', `${num(i.info.leases)} of ${num(i.info.capacity)}`]);
     else if (!n.interface) facts.push(['Interfaces', sum.stale ? `${sum.interfaces}, ${sum.stale} stale` : sum.interfaces]);

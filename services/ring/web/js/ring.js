@@ -124,7 +124,7 @@ export class Ring {
     if (n < -1e-9) rotation += Math.PI; // never upside down
     return {
       type: 'text', x: this.cx + r * Math.cos(mid), y: this.cy + r * Math.sin(mid), rotation, silent: true, z2: 4,
-      style: { text: s.label, fill: s.stale || (s.kind === 'host' && !s.hostColour) ? this.ink : '#111', backgroundColor: s.dropped > 0 && s.pps > 0 ? 'rgba(255,255,255,0.75)' : undefined, borderRadius: 3, padding: [1, 3], font: '12px system-ui, sans-serif', align: 'center', verticalAlign: 'middle', width: (wide ? px * 0.85 : thick) - 6, overflow: 'truncate' },
+      style: { text: s.label, fill: s.stale || (s.kind === 'host' && !s.hostColour) ? this.ink : '#111', ...(s.dropped > 0 && { stroke: 'rgba(255,255,255,0.9)', lineWidth: 3 }), font: '12px system-ui, sans-serif', align: 'center', verticalAlign: 'middle', width: (wide ? px * 0.85 : thick) - 6, overflow: 'truncate' },
     };
   }
 

@@ -1,5 +1,5 @@
 // The tables: what is inside a node, attacks, leases, events.
-import { el, syncRows, num, pps, bps, span, clock, short } from './text.js';
+import { el, syncRows, num, pps, bps, span, clock, short, fate } from './text.js';
 import { levelNames } from './colour.js';
 
 const rowLimit = 200;
@@ -76,7 +76,7 @@ export class Tables {
     const list = i && !i.stale ? i.detail?.sources ?? [] : [];
     syncRows(body, list, (s) => s.source, (s) => {
       const at = { host: i.host, interface: i.name, source: s.source };
-      return [go(at, s.source, this.colours.level(s.pps)), num(s.pps), dropped(s.dropped), bps(s.bps), s.class, s.state || 'pass', this.sourceButtons(at)];
+      return [go(at, s.source, this.colours.level(s.pps)), num(s.pps), dropped(s.dropped), bps(s.bps), s.class, fate(s), this.sourceButtons(at)];
     });
     const more = (i?.detail?.total ?? 0) - list.length;
     note(p, !i ? 'Not known.' : i.stale ? 'Stale: nothing is known of its sources now.' : more > 0 ? `about ${num(more)} more` : '');

@@ -93,3 +93,7 @@ async function body(r) {
   if (!r.ok) throw Object.assign(new Error(value.error ?? r.statusText), { status: r.status });
   return value;
 }
+
+/** What happens to a source's packets, for people: by the lease that covers it,
+ * else by what was dropped (a signature covers packets, not a source). */
+export const fate = (s) => s.state || (s.dropped > 0 ? (s.dropped * 2 > s.pps ? 'dropped by signature' : 'partly dropped') : 'pass');

@@ -1,5 +1,5 @@
 // What the pointer is on: its figures and, for an interface, its sources.
-import { el, get, num, pps, bps, span } from './text.js';
+import { el, get, num, pps, bps, span, fate } from './text.js';
 
 const shown = 12; // sources in the list
 
@@ -76,13 +76,13 @@ function line(s, i) {
   return parts.join(' · ');
 }
 
-const sourceLine = (s) => `${s.class || 'nothing now'}${s.state ? ' · ' + s.state : ''}${s.pairs ? ` · ${s.pairs} port pairs` : ''}`;
+const sourceLine = (s) => `${s.class || 'nothing now'} · ${fate(s)}${s.pairs ? ` · ${s.pairs} port pairs` : ''}`;
 
 function sourceTable(i) {
   if (!i.detail) return el('p', { class: 'quiet' }, i.stale ? 'no sources while stale' : 'asking for the sources…');
   const list = i.detail.sources.slice(0, shown);
   if (!list.length) return el('p', { class: 'quiet' }, 'no sources');
-  const rows = list.map((s) => el('tr', {}, el('td', {}, s.source), el('td', { class: 'n' }, num(s.pps)), el('td', { class: 'n' }, bps(s.bps)), el('td', {}, s.class), el('td', {}, s.state || 'pass')));
+  const rows = list.map((s) => el('tr', {}, el('td', {}, s.source), el('td', { class: 'n' }, num(s.pps)), el('td', { class: 'n' }, bps(s.bps)), el('td', {}, s.class), el('td', {}, fate(s))));
   const head = el('tr', {}, ...['Source', 'pps', 'rate', 'class', 'state'].map((h) => el('th', {}, h)));
   const more = i.detail.total > list.length ? el('caption', {}, `${num(i.detail.total - list.length)} more`) : null;
   return el('table', {}, more, el('thead', {}, head), el('tbody', {}, rows));
