@@ -25,9 +25,11 @@ build: ## build every binary into ./bin (static)
 
 .PHONY: root
 root:
-	@[ "$$(id -u)" = 0 ] || { echo "this needs root: sudo make $(MAKECMDGOALS)"; exit 1; }
-	@[ -e /sys/kernel/btf/vmlinux ] || { echo "this kernel has no BTF: Linux 6.1 or later with CONFIG_DEBUG_INFO_BTF is needed"; exit 1; }
-	@[ "$$(stat -f -c %T /sys/fs/bpf 2>/dev/null)" = bpf_fs ] || mount -t bpf bpf /sys/fs/bpf || { echo "mount a bpffs: mount -t bpf bpf /sys/fs/bpf"; exit 1; }
+	@[ "$$(uname -s)" = Linux ] || { echo "this needs Linux 6.1 or later"; exit 1; }
+	@[ "$$(id -u)" = 0 ] || { echo "this needs root: sudo env PATH=\"$$PATH\" make $(MAKECMDGOALS)"; exit 1; }
+	@[ "$$(printf '6.1\n%s\n' "$$(uname -r)" | sort -V | head -1)" = 6.1 ] || { echo "Linux $$(uname -r) is too old: 6.1 or later is needed"; exit 1; }
+	@[ -e /sys/kernel/btf/vmlinux ] || { echo "this kernel has no BTF: one built with CONFIG_DEBUG_INFO_BTF is needed"; exit 1; }
+	@[ "$$(stat -f -c %T /sys/fs/bpf 2>/dev/null)" = bpf_fs ] || mount -t bpf bpf /sys/fs/bpf || { echo "no bpffs, and none could be mounted: mount -t bpf bpf /sys/fs/bpf"; exit 1; }
 
 .PHONY: demo
 demo: root build ## watch floods hit an interface and be dropped (KEEP=1 leaves it running)
@@ -44,27 +46,52 @@ bench-ttm: root build ## time to mitigate, 20 repeats of each flood, and where t
 
 .PHONY: test
 test: root packages build ## run every test; installs what is missing
-	@.ci/test $(MODULES)
+	@.ci/test $(MODULES) .ci
+
+.PHONY: test-unit
+test-unit: ## run the tests that need no root
+	@.ci/test schemas services/internal/kit services/internal/gokakit services/aggregator services/policy services/weir .ci
+
+.PHONY: test-bpf
+test-bpf: root ## run the tests of the kernel side and of the probe
+	@.ci/test bpf services/probe
+
+.PHONY: test-e2e
+test-e2e: root build ## run the whole loop over veth, on the embedded broker and on Kafka, and the page in Chromium
+	@.ci/test loadtest services/ring
 
 .PHONY: packages
-packages: ## install the Debian packages that the tests use
+packages: ## install the Debian packages that tests and code generation use
 	@.ci/packages
 
+# The pair in the repository was made by clang 14; any clang makes one that works.
+generate: export BPF2GO_CC ?= $(shell command -v clang-14 || echo clang)
 .PHONY: generate
-generate: ## generate BPF objects and protobuf code anew (needs clang 14)
-	@cd bpf/xdp && go generate ./...
+generate: ## generate the BPF object and the protobuf code anew
+	@cd bpf/xdp && GOWORK=off go generate ./...
+	@cd schemas && GOWORK=off go generate ./...
 
 .PHONY: check-generated
-check-generated: packages generate ## generating anew changes nothing
-	@git diff --exit-code --stat -- bpf || { echo "generated files differ: commit what make generate makes"; exit 1; }
+check-generated: packages ## generating anew changes nothing
+	@before=$$(mktemp) && git ls-files | grep -E '(_bpfe[lb]\.(go|o)|\.pb\.go)$$' | xargs sha256sum >$$before && \
+	$(MAKE) --no-print-directory generate && sha256sum --quiet -c $$before && rm $$before || \
+	{ echo "generated files differ: commit what make generate makes"; exit 1; }
 
 .PHONY: lint
-lint: ## format, vet, dependency rules, sizes, shell scripts
+lint: ## golangci-lint, tidy modules, dependency rules, C format, shell scripts
 	@.ci/lint $(MODULES)
 
+.PHONY: deps-check
+deps-check: ## who imports whom, file sizes, names
+	@cd .ci && GOWORK=off go run ./rules ..
+
+.PHONY: tidy-check
+tidy-check: ## every go.mod says what its module needs, no more
+	@for m in $(MODULES) .ci; do (cd $$m && GOWORK=off go mod tidy -diff) || { echo "not tidy: $$m"; exit 1; }; done
+
 .PHONY: gowork-off
-gowork-off: ## every module builds by itself
-	@for m in $(MODULES); do (cd $$m && GOWORK=off go build ./... && GOWORK=off go vet ./...) || exit 1; done
+gowork-off: ## every module builds and vets by itself
+	@for m in $(MODULES) .ci; do (cd $$m && GOWORK=off go build ./... && GOWORK=off go vet ./...) || { echo "failed: $$m"; exit 1; }; done
 
 .PHONY: docs
 docs: build ## write the environment tables into the README
@@ -72,10 +99,10 @@ docs: build ## write the environment tables into the README
 
 .PHONY: fmt
 fmt: ## format Go and C
-	@gofmt -w $(MODULES)
+	@gofmt -w $(MODULES) .ci
 	@clang-format -i bpf/include/*.h bpf/xdp/*.h bpf/xdp/*.c
 
 .PHONY: clean
 clean: ## remove what was built, and what a killed demo left behind
 	@[ ! -x bin/loadtest ] || bin/loadtest clean
-	@rm -rf bin
+	@rm -rf bin build

@@ -1,96 +1,73 @@
-// Command tally reads the output of go test -json. It prints a line per package
-// and the output of what failed; with -total, only the closing line. Under
-// CI=true a skipped test counts as failed.
+// Command tally runs the tests of modules, one after the other, and counts them:
+//
+//	tally MODULE[:PATTERN]…
+//
+// where MODULE is a directory with a go.mod and PATTERN what go test is to run in
+// it (./... if left out). It prints a line per package and the output of what
+// failed or was skipped, and closes with "N passed, N failed". Whatever keeps a
+// test from running counts as failed: a package that does not build, a module
+// whose go test ends without a word, and, under CI=true, a skip.
 package main
 
 import (
-	"bufio"
-	"encoding/json"
-	"flag"
+	"bytes"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"strings"
+	"time"
 )
 
-type event struct {
-	Action, Package, Test, Output, ImportPath string
-	Elapsed                                   float64
-	FailedBuild                               string
-}
-
-type counts struct{ passed, failed, skipped int }
+// limit is how long one package may test.
+const limit = "15m"
 
 func main() {
-	total := flag.Bool("total", false, "print only the closing line")
-	flag.Parse()
-	strict := os.Getenv("CI") == "true"
-	var n counts
-	output := map[string][]string{}
-	failedIn := map[string]int{}
-	in := bufio.NewScanner(os.Stdin)
-	in.Buffer(nil, 64<<20)
-	for in.Scan() {
-		var e event
-		if json.Unmarshal(in.Bytes(), &e) != nil {
-			fmt.Println(in.Text())
-			n.failed++
-			continue
-		}
-		id := e.Package + " " + e.Test
-		switch e.Action {
-		case "output", "build-output":
-			if e.Action == "build-output" {
-				id = e.ImportPath
-			}
-			output[id] = append(output[id], e.Output)
-			continue
-		case "pass", "fail", "skip", "build-fail":
-		default:
-			continue
-		}
-		if e.Test == "" {
-			if e.Action == "fail" && failedIn[e.Package] == 0 { // did not build, or died outside a test
-				n.failed++
-				show(*total, e.Package, append(output[e.FailedBuild], output[id]...))
-			}
-			if !*total && e.Action != "build-fail" && e.Elapsed > 0 {
-				fmt.Printf("   %-6s %6.1fs %s\n", e.Action, e.Elapsed, strings.TrimPrefix(e.Package, "github.com/weir-net/weir/"))
-			}
-			continue
-		}
-		switch {
-		case e.Action == "pass":
-			n.passed++
-		case e.Action == "fail", strict:
-			n.failed++
-			failedIn[e.Package]++
-			show(*total, e.Action+" "+id, output[id])
-		default:
-			n.skipped++
-			show(*total, "skip "+id, output[id])
-		}
-		delete(output, id)
+	if len(os.Args) < 2 {
+		fmt.Fprintln(os.Stderr, "usage: tally MODULE[:PATTERN]...")
+		os.Exit(2)
 	}
-	if !*total {
-		return
+	c := counter{out: os.Stdout, strict: os.Getenv("CI") == "true"}
+	start := time.Now()
+	for _, arg := range os.Args[1:] {
+		module, pattern, _ := strings.Cut(arg, ":")
+		if pattern == "" {
+			pattern = "./..."
+		}
+		fmt.Println("==", arg)
+		runModule(&c, module, pattern)
 	}
-	fmt.Printf("%d passed, %d failed", n.passed, n.failed)
-	if n.skipped > 0 {
-		fmt.Printf(", %d skipped", n.skipped)
-	}
-	fmt.Println()
-	if n.failed > 0 || n.passed == 0 {
+	fmt.Printf("tests took %v\n", time.Since(start).Round(time.Second))
+	fmt.Println(c.summary())
+	if c.failed > 0 || c.passed == 0 {
 		os.Exit(1)
 	}
 }
 
-func show(quiet bool, title string, lines []string) {
-	if quiet {
+// runModule runs the tests of one module by itself, without the workspace, so
+// that what it needs is in its own go.mod.
+func runModule(c *counter, module, pattern string) {
+	// One package at a time: they share the kernel, the lab and the processors.
+	cmd := exec.Command("go", "test", "-json", "-p", "1", "-count=1", "-timeout", limit, pattern)
+	cmd.Dir = module
+	cmd.Env = append(cmd.Environ(), "GOWORK=off")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	stdout, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		c.broken(module, err.Error())
 		return
 	}
-	fmt.Println("---", title)
-	if len(lines) > 60 {
-		lines = append([]string{"…\n"}, lines[len(lines)-60:]...)
+	before := c.failed
+	c.read(stdout)
+	_, _ = io.Copy(io.Discard, stdout) // what could not be read must not block go test
+	// An exit code without a failed test is a failure of its own.
+	if err := cmd.Wait(); err != nil && c.failed == before {
+		c.broken(module, fmt.Sprintf("%v\n%s", err, stderr.String()))
+	} else if stderr.Len() > 0 {
+		fmt.Print(stderr.String())
 	}
-	fmt.Print(strings.Join(lines, ""))
 }

@@ -1,0 +1,3 @@
+module github.com/weir-net/weir/ci
+
+go 1.26.0

@@ -1,3 +1,0 @@
-module github.com/weir-net/weir/ci/tally
-
-go 1.26.0
