@@ -176,7 +176,7 @@ Everything is left running. To look at it and to act:
   %s top
   %s list
   %s block 203.0.113.200 --ttl 1m --reason 'by hand'
-  kcat -C -b "$WEIR_KAFKA_BROKERS" -t %s -o -3 -e
+  kcat -C -b "$WEIR_KAFKA_BROKERS" -t %s -o -1 -c 1
   %s/%s replay -lab %s -loop -1 -duration 20s FILE.pcap
   ip netns exec %s ip -s link
 Logs are in %s. To take it down:

@@ -39,6 +39,11 @@ func hostileRecords(s *scenario.Scenario) []hostile {
 			kind: events.KindRejectedCommand, reason: reason,
 		}
 	}
+	why := "broker"
+	if strings.HasPrefix(broker, "127.") {
+		// The real Kafka listens on the loopback, which is refused as such.
+		broker, why = "127.0.0.2", "loopback"
+	}
 	return []hostile{
 		{"garbage on counts", t.Counts, []byte("victim/weir-data"), garbage, events.KindBadRecord, ""},
 		{"garbage key on counts", t.Counts, garbage, garbage, events.KindBadRecord, ""},
@@ -48,12 +53,12 @@ func hostileRecords(s *scenario.Scenario) []hostile {
 		{"empty key on commands", t.Commands, []byte{}, []byte(lease("drop", "192.0.2.78/32", "eve", "1m")), events.KindRejectedCommand, "key"},
 		{"key of another source", t.Commands, []byte("*|192.0.2.79/32|eve"), []byte(lease("drop", "192.0.2.80/32", "eve", "1m")), events.KindRejectedCommand, ""},
 		{"unknown action", t.Commands, []byte("*|192.0.2.81/32|eve"), []byte(lease("explode", "192.0.2.81/32", "eve", "1m")), events.KindRejectedCommand, "action"},
-		block("everything", "0.0.0.0/0", "prefix"),
-		block("half of everything", "128.0.0.0/1", "prefix"),
-		block("the broker", broker+"/32", "broker"),
+		block("everything", "0.0.0.0/0", "shorter"),
+		block("half of everything", "128.0.0.0/1", "shorter"),
+		block("the broker", broker+"/32", why),
 		block("the gateway", lab.GatewayAddress.String()+"/32", "gateway"),
 		block("the victim itself", lab.VictimAddress.String()+"/32", ""),
-		block("the loopback", "127.0.0.1/32", ""),
+		block("the loopback", "127.0.0.1/32", "loopback"),
 		block("multicast", "224.0.0.1/32", ""),
 		{"garbage on status", t.Status, []byte("evil/eth0"), garbage, "", ""},
 		{"garbage on events", t.Events, garbage, garbage, "", ""},

@@ -35,7 +35,10 @@ func (s *Scenario) stages(d watch.Decision, first, drop time.Duration) Stages {
 	// Wall clock to boot time, as of now: clock steps within a run would show
 	// up as absurd stages.
 	wall := traffic.BootTime() - time.Duration(time.Now().UnixNano())
-	out := Stages{Apply: drop - d.SeenAt}
+	// The probe may have read a command, and dropped by it, before it is seen
+	// here: nothing is seen later than what it led to.
+	decided := min(d.SeenAt, drop)
+	out := Stages{Apply: drop - decided}
 	evidence := d.Command.Evidence
 	if evidence == nil {
 		return out
@@ -50,15 +53,17 @@ func (s *Scenario) stages(d watch.Decision, first, drop time.Duration) Stages {
 	if rate == nil {
 		return out
 	}
-	out.Decide = d.SeenAt - rate.SeenAt
+	aggregated := min(rate.SeenAt, decided)
+	out.Decide = decided - aggregated
 	for _, w := range s.Windows.All() {
 		if w.BootID != evidence.BootID || w.Seq != evidence.Seq {
 			continue
 		}
-		end := time.Duration(w.End.UnixNano()) + wall
-		stamp := min(max(end, time.Duration(w.Timestamp.UnixNano())+wall), w.SeenAt) // in milliseconds
-		out.Aggregate = rate.SeenAt - w.SeenAt
-		out.Broker = w.SeenAt - stamp
+		counted := min(w.SeenAt, aggregated)
+		end := min(time.Duration(w.End.UnixNano())+wall, counted)
+		stamp := min(max(end, time.Duration(w.Timestamp.UnixNano())+wall), counted) // in milliseconds
+		out.Aggregate = aggregated - counted
+		out.Broker = counted - stamp
 		out.Drain = stamp - end
 		out.Window = end - first
 	}
