@@ -173,9 +173,14 @@ func (f *Filter) record(r *kgo.Record, touched map[commands.Match]bool) {
 		return
 	}
 	if commands.IsTombstone(r.Value) {
-		delete(s.modes, string(r.Key))
 		if h := s.remove(string(r.Key)); h != nil {
 			touched[h.Match] = true
+		}
+		if s.modes[string(r.Key)] != nil {
+			delete(s.modes, string(r.Key))
+			if f.next == nil {
+				f.applyModes(r)
+			}
 		}
 		return
 	}
