@@ -102,6 +102,13 @@ fmt: ## format Go and C
 	@gofmt -w $(MODULES) .ci
 	@clang-format -i bpf/include/*.h bpf/xdp/*.h bpf/xdp/*.c
 
+PREFIX ?= /usr/local
+.PHONY: install
+install: build ## install binaries and systemd units (DESTDIR=, PREFIX=/usr/local)
+	install -D -t $(DESTDIR)$(PREFIX)/bin bin/weir bin/weir-probe bin/weir-aggregator bin/weir-policy bin/weir-ring
+	install -d $(DESTDIR)/etc/systemd/system
+	for u in deploy/systemd/*.service; do sed 's#/usr/local/bin#$(PREFIX)/bin#' $$u >$(DESTDIR)/etc/systemd/system/$${u##*/}; done
+
 .PHONY: clean
 clean: ## remove what was built, and what a killed demo left behind
 	@[ ! -x bin/loadtest ] || bin/loadtest clean
