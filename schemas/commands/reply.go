@@ -3,8 +3,8 @@ package commands
 import "net/netip"
 
 const (
-	flagSYN     = 0x02
-	flagACK     = 0x10
+	flagSYN = 0x02
+	flagACK = 0x10
 )
 
 // CouldMatchReply reports whether m takes in TCP segments that a server at

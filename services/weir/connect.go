@@ -5,63 +5,44 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-net/weir/schemas"
+	"github.com/weir-net/weir/services/internal/kit/config"
+	"github.com/weir-net/weir/services/internal/kit/kafka"
 )
 
-// The environment variables of the connection, as in every service.
-const (
-	envPrefix      = "WEIR_KAFKA_"
-	envBrokers     = envPrefix + "BROKERS"
-	envTopicPrefix = envPrefix + "TOPIC_PREFIX"
-)
-
-// connect returns the options of a connection and the topic names. A dead
-// broker is given up within seconds: a person waits.
+// connect returns the options of a connection and the topic names, from the
+// environment that every service reads; brokers and prefix, if given, override
+// it. There is no default broker: a command that a person meant for a cluster
+// must not end up elsewhere.
 func connect(brokers []string, prefix string) ([]kgo.Opt, schemas.Topics, error) {
-	if err := refuseUnknown(os.Environ()); err != nil {
+	var cfg kafka.Config
+	if len(brokers) == 0 && os.Getenv(kafka.Prefix+"_BROKERS") == "" {
+		return nil, schemas.Topics{}, errors.New("no brokers: set WEIR_KAFKA_BROKERS or --brokers")
+	}
+	if err := config.Load(config.Part{Prefix: kafka.Prefix, Into: &cfg}); err != nil {
+		return nil, schemas.Topics{}, fmt.Errorf("reading the environment: %w", err)
+	}
+	if len(brokers) > 0 {
+		cfg.Brokers = brokers
+	}
+	if prefix != "" {
+		cfg.TopicPrefix = prefix
+	}
+	opts, err := cfg.Options("weir-cli")
+	if err != nil {
 		return nil, schemas.Topics{}, err
 	}
-	if len(brokers) == 0 {
-		env := os.Getenv(envBrokers)
-		if env == "" {
-			return nil, schemas.Topics{}, errors.New("no brokers: set " + envBrokers + " or --brokers")
-		}
-		brokers = strings.Split(env, ",")
-	}
-	if prefix == "" {
-		prefix = os.Getenv(envTopicPrefix)
-	}
-	return []kgo.Opt{
-		kgo.SeedBrokers(brokers...),
-		kgo.ClientID("weir-cli"),
-		kgo.DialTimeout(3 * time.Second),
-		kgo.RequestTimeoutOverhead(3 * time.Second),
-		kgo.ProduceRequestTimeout(3 * time.Second),
-		kgo.FetchMaxWait(time.Second),
-	}, schemas.NewTopics(prefix), nil
-}
-
-// refuseUnknown keeps a misspelt variable, or one of TLS and SASL that this
-// program cannot honour, from being ignored: that would send in the clear what
-// was meant to be secret.
-func refuseUnknown(environ []string) error {
-	for _, kv := range environ {
-		name, _, _ := strings.Cut(kv, "=")
-		if strings.HasPrefix(name, envPrefix) && name != envBrokers && name != envTopicPrefix {
-			return fmt.Errorf("%s is not supported, only %s and %s are", name, envBrokers, envTopicPrefix)
-		}
-	}
-	return nil
+	return opts, cfg.Topics(), nil
 }
 
 // configHelp describes the environment in -help.
 func configHelp() string {
-	return `Environment:
-  WEIR_KAFKA_BROKERS       brokers, host:port each, separated by commas
-  WEIR_KAFKA_TOPIC_PREFIX  what topic names start with (weir.)
-  WEIR_ISSUER              who issues commands (user@host)`
+	var b strings.Builder
+	b.WriteString("Environment:\n")
+	config.Help(&b, config.Part{Prefix: kafka.Prefix, Into: &kafka.Config{}})
+	b.WriteString("  WEIR_ISSUER                    who issues commands (user@host)")
+	return b.String()
 }

@@ -67,7 +67,7 @@ func TestBinary(t *testing.T) {
 			t.Errorf("weir %s: exit %d, want %d\nstdout %q, want %q\nstderr %q, want %q", strings.Join(step.args, " "), code, step.code, out, step.out, errOut, step.err)
 		}
 	}
-	if code, _, errOut := run(t, binary, append(env, "WEIR_KAFKA_BROKER=x"), "list"); code != 2 || !strings.Contains(errOut, "WEIR_KAFKA_BROKER is not supported") {
+	if code, _, errOut := run(t, binary, append(env, "WEIR_KAFKA_BROKER=x"), "list"); code != 2 || !strings.Contains(errOut, "unknown environment variable WEIR_KAFKA_BROKER") {
 		t.Errorf("unknown variable: exit %d, %q", code, errOut)
 	}
 	if code, _, errOut := run(t, binary, []string{"USER=carol"}, "list"); code != 2 || !strings.Contains(errOut, "WEIR_KAFKA_BROKERS") {

@@ -125,8 +125,12 @@ type lightFirst struct {
 func (h *lightFirst) Len() int           { return len(h.at) }
 func (h *lightFirst) Less(i, j int) bool { return h.weight(h.at[i]) < h.weight(h.at[j]) }
 func (h *lightFirst) Swap(i, j int)      { h.at[i], h.at[j] = h.at[j], h.at[i] }
-func (h *lightFirst) Push(x any)         { h.at = append(h.at, x.(int)) }
-func (h *lightFirst) Pop() any           { panic("never popped") }
+func (h *lightFirst) Push(x any) {
+	if i, ok := x.(int); ok {
+		h.at = append(h.at, i)
+	}
+}
+func (h *lightFirst) Pop() any { panic("never popped") }
 
 // heaviest returns the positions of the k heaviest of n that weigh anything, in
 // no order. Of equal ones, those that come first.
