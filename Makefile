@@ -102,6 +102,12 @@ fmt: ## format Go and C
 	@gofmt -w $(MODULES) .ci
 	@clang-format -i bpf/include/*.h bpf/xdp/*.h bpf/xdp/*.c
 
+ENGINE ?= docker
+.PHONY: images
+images: build ## build a container image per service (ENGINE=docker or podman)
+	for n in weir weir-probe weir-aggregator weir-policy weir-ring embedded-broker; do \
+		$(ENGINE) build -q -f deploy/containers/Containerfile --build-arg NAME=$$n -t $$n bin || exit 1; done
+
 PREFIX ?= /usr/local
 .PHONY: install
 install: build ## install binaries and systemd units (DESTDIR=, PREFIX=/usr/local)
