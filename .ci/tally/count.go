@@ -54,7 +54,7 @@ func (c *counter) read(r io.Reader) {
 			if e.Action == "fail" && failures[e.Package] == 0 {
 				c.broken(e.Package, strings.Join(append(output[e.FailedBuild], output[id]...), ""))
 			}
-			if e.Elapsed > 0 {
+			if e.Action != "skip" && e.Elapsed > 0 { // without tests it is "skipped"
 				fmt.Fprintf(c.out, "   %-4s %6.1fs %s\n", e.Action, e.Elapsed, short(e.Package))
 			}
 		}
