@@ -18,11 +18,12 @@ import (
 	"github.com/weir-net/weir/loadtest/traffic"
 )
 
-// ID is the demo's lab.
-const ID = "demo"
+// DefaultID is the demo's lab.
+const DefaultID = "demo"
 
 // Config says how the demo runs.
 type Config struct {
+	ID       string // of the lab
 	Bin      string
 	Brokers  string // empty: an embedded broker
 	Keep     bool   // leave everything running
@@ -73,7 +74,7 @@ type span struct {
 
 func (d *demo) run(ctx context.Context) (err error) {
 	d.say("%s starting broker, probe, aggregator and policy in a lab of namespaces", d.clock())
-	d.s, err = scenario.Setup(ctx, scenario.Options{ID: ID, Bin: d.Bin, Brokers: d.Brokers, Keep: d.Keep})
+	d.s, err = scenario.Setup(ctx, scenario.Options{ID: d.ID, Bin: d.Bin, Brokers: d.Brokers, Keep: d.Keep})
 	if err != nil {
 		return err
 	}
@@ -180,7 +181,7 @@ Everything is left running. To look at it and to act:
   %s/%s replay -lab %s -loop -1 -duration 20s FILE.pcap
   ip netns exec %s ip -s link
 Logs are in %s. To take it down:
-  %s/%s clean`, env, weir, weir, weir, weir, d.s.Stack.Topics.Rates, d.Bin, crew.Program, ID,
+  %s/%s clean`, env, weir, weir, weir, weir, d.s.Stack.Topics.Rates, d.Bin, crew.Program, d.ID,
 		d.s.Lab.NamespaceName(lab.Victim), d.s.Stack.Dir, d.Bin, crew.Program)
 	for _, service := range []stack.Service{stack.Probe, stack.Aggregator, stack.Policy} {
 		d.say("  %-16s http://%s/metrics", service, d.s.Stack.HealthAddress(service))

@@ -19,6 +19,7 @@ func runDemo(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.StringVar(&c.Bin, "bin", "", "directory of the binaries")
 	flags.StringVar(&c.Brokers, "brokers", "", "bootstrap addresses of a broker that the lab's management link reaches; empty: an embedded one")
+	flags.StringVar(&c.ID, "id", demo.DefaultID, "name of the lab; labs of different names stand side by side")
 	flags.BoolVar(&c.Keep, "keep", os.Getenv("KEEP") == "1", "leave everything running at the end (KEEP=1)")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -56,6 +57,7 @@ func runBench(ctx context.Context, args []string) error {
 // Without "weir mode enforce" nothing is ever dropped.
 func runServices(ctx context.Context, args []string) (err error) {
 	flags := flag.NewFlagSet("run", flag.ContinueOnError)
+	id := flags.String("id", "run", "name under which what is started is remembered, for clean")
 	ifname := flags.String("iface", os.Getenv("IFACE"), "interface to watch (IFACE)")
 	bin := flags.String("bin", "", "directory of the binaries")
 	brokers := flags.String("brokers", os.Getenv("WEIR_KAFKA_BROKERS"), "bootstrap addresses; empty: an embedded broker (WEIR_KAFKA_BROKERS)")
@@ -73,7 +75,7 @@ func runServices(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	l, err := lab.New(lab.Config{ID: "run", Bare: true})
+	l, err := lab.New(lab.Config{ID: *id, Bare: true})
 	if err != nil {
 		return err
 	}
