@@ -279,7 +279,10 @@ func (s *Stack) ended(service Service) error {
 	}
 	select {
 	case <-p.Done():
-		return fatal{fmt.Errorf("%s ended by itself: %v", service, p.Wait())}
+		if err := p.Wait(); err != nil {
+			return fatal{fmt.Errorf("%s ended by itself: %w", service, err)}
+		}
+		return fatal{fmt.Errorf("%s ended by itself", service)}
 	default:
 		return nil
 	}

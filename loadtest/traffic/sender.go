@@ -35,8 +35,7 @@ type Sender struct {
 // mmsghdr is struct mmsghdr of sendmmsg(2) on 64-bit machines.
 type mmsghdr struct {
 	hdr unix.Msghdr
-	len uint32
-	_   [4]byte
+	_   [8]byte // the length sent, which a packet socket never cuts, and padding
 }
 
 // NewSender opens ifname of the calling process's namespace, which must be a
