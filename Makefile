@@ -3,25 +3,25 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 MODULES := schemas bpf services/internal/kit services/internal/gokakit services/probe services/aggregator services/policy services/ring services/weir loadtest
+# What make build puts into bin: the package's directory, and the program's name.
+PROGRAMS := services/probe=weir-probe services/aggregator=weir-aggregator services/policy=weir-policy services/ring=weir-ring \
+	services/weir=weir loadtest/cmd/embedded-broker=embedded-broker loadtest/cmd/loadtest=loadtest
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo dev)
-GOBUILD := CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 export WEIR_BIN := $(CURDIR)/bin
 
 .PHONY: help
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed 's/:.*## /\t/' | expand -t 18
 
+# One go build for all: it shares what they have in common and uses every processor.
+# Programs are named after their directories there, so they get their names here.
 .PHONY: build
-build: ## build every binary into ./bin (static)
-	@mkdir -p bin
+build: ## build every program into ./bin (static)
 	@command -v go >/dev/null || { echo "Go is missing: install Go 1.26 or later"; exit 1; }
-	cd services/probe && $(GOBUILD) -o ../../bin/weir-probe .
-	cd services/aggregator && $(GOBUILD) -o ../../bin/weir-aggregator .
-	cd services/policy && $(GOBUILD) -o ../../bin/weir-policy .
-	cd services/weir && $(GOBUILD) -o ../../bin/weir .
-	cd services/ring && $(GOBUILD) -o ../../bin/weir-ring .
-	cd loadtest && $(GOBUILD) -o ../bin/embedded-broker ./cmd/embedded-broker
-	cd loadtest && $(GOBUILD) -o ../bin/loadtest ./cmd/loadtest
+	@mkdir -p bin build/programs
+	CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o build/programs/ \
+		$(foreach p,$(PROGRAMS),./$(firstword $(subst =, ,$(p))))
+	@for p in $(PROGRAMS); do d=$${p%=*}; ln -f build/programs/$${d##*/} bin/$${p#*=} || exit 1; done
 
 .PHONY: root
 root:
@@ -105,7 +105,7 @@ fmt: ## format Go and C
 ENGINE ?= docker
 .PHONY: images
 images: build ## build a container image per service (ENGINE=docker or podman)
-	for n in weir weir-probe weir-aggregator weir-policy weir-ring embedded-broker; do \
+	for n in $(filter-out loadtest,$(foreach p,$(PROGRAMS),$(lastword $(subst =, ,$(p))))); do \
 		$(ENGINE) build -q -f deploy/containers/Containerfile --build-arg NAME=$$n -t $$n bin || exit 1; done
 
 PREFIX ?= /usr/local
