@@ -1,3 +1,5 @@
+//go:build load
+
 package e2e
 
 import (
@@ -24,9 +26,6 @@ import (
 // service as its own process, and the page's frames per second. It runs only
 // when asked to, since others' work on the machine would be measured too.
 func TestLoad(t *testing.T) {
-	if os.Getenv("WEIR_RING_LOAD") == "" {
-		t.Skip("set WEIR_RING_LOAD=1 to measure")
-	}
 	_, cfg := testkit.Double(t)
 	play := ringtest.New(t, cfg)
 	play.Fleet(100, 10, 50)

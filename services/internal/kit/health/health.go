@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -50,11 +52,15 @@ func (s *Server) Counter(name, help string, f func() float64) {
 func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var missing []string
 	for name, check := range s.checks {
 		if err := check(); err != nil {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			fmt.Fprintf(w, "%s: %v\n", name, err)
+			missing = append(missing, fmt.Sprintf("%s: %v", name, err))
 		}
+	}
+	if len(missing) > 0 {
+		slices.Sort(missing)
+		http.Error(w, strings.Join(missing, "\n"), http.StatusServiceUnavailable)
 	}
 }
 
