@@ -41,32 +41,55 @@ func flooded(t *testing.T) (*scenario.Scenario, *crew.Flood) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 10*time.Second, "the flood is dropped", func() error { return dropping(s) })
+	eventually(t, 10*time.Second, "the flood is dropped", func() error {
+		from := mark(t, s)
+		time.Sleep(50 * time.Millisecond)
+		return from.allDropped(t, s)
+	})
 	return s, flood
 }
 
-// dropping returns nil if packets are dropped right now.
-func dropping(s *scenario.Scenario) error {
-	before, err := s.Drops.Drops()
+// position is how many packets were sent to the victim and how many of all
+// packets XDP has dropped.
+type position struct{ sent, dropped uint64 }
+
+// mark reads both, so that sent is not behind.
+func mark(t *testing.T, s *scenario.Scenario) position {
+	t.Helper()
+	dropped := drops(t, s)
+	wire, err := s.Lab.Wire(lab.Clients)
 	if err != nil {
-		return err
+		t.Fatal(err)
 	}
-	time.Sleep(20 * time.Millisecond)
-	after, err := s.Drops.Drops()
-	if err != nil {
-		return err
-	}
-	if after == before {
-		return fmt.Errorf("nothing was dropped in 20 ms")
-	}
-	return nil
+	return position{sent: wire.SentPackets, dropped: dropped}
 }
 
-// stillDropping checks for so long that the filter works.
+// allDropped returns nil if whatever was sent since was dropped, but for what
+// is under way. It compares counters and not times: on a busy machine the
+// flood itself may pause.
+func (from position) allDropped(t *testing.T, s *scenario.Scenario) error {
+	t.Helper()
+	const underWay = 100
+	var passed uint64
+	for range 50 {
+		now := mark(t, s)
+		sent, dropped := now.sent-from.sent, now.dropped-from.dropped
+		passed = sent - min(sent, dropped)
+		if sent > 0 && dropped > 0 && passed <= underWay {
+			return nil
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	return fmt.Errorf("%d packets passed", passed)
+}
+
+// stillDropping checks for so long that the filter works, and that nothing
+// passed.
 func stillDropping(t *testing.T, s *scenario.Scenario, length time.Duration) {
 	t.Helper()
-	for deadline := time.Now().Add(length); time.Now().Before(deadline); {
-		if err := dropping(s); err != nil {
+	from := mark(t, s)
+	for deadline := time.Now().Add(length); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		if err := from.allDropped(t, s); err != nil {
 			t.Fatalf("the filter stopped: %v", err)
 		}
 	}
