@@ -139,6 +139,7 @@ func (s *Supervisor) build(ctx context.Context) (*goka.Processor, error) {
 		goka.WithConsumerSaramaBuilder(goka.SaramaConsumerBuilderWithConfig(config)),
 		goka.WithProducerBuilder(goka.ProducerBuilderWithConfig(config)),
 		goka.WithProducerDefaultHeaders(headers),
+		goka.WithNilHandling(goka.NilProcess), // a null value is a bad record, not nothing
 		goka.WithLogger(logger{o.Log}),
 	}, o.Extra...)...)
 	if err != nil {

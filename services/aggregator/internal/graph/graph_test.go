@@ -185,7 +185,11 @@ func TestBadRecordsDoNotStopTheStream(t *testing.T) {
 		for _, key := range []string{"h/e0", "h/e1"} {
 			testkit.Eventually(t, 10*time.Second, key+" is in the table", func() bool { r, _ := get(key); return r.Seq == 1 })
 		}
-		testkit.Eventually(t, 10*time.Second, "an event for each bad record", func() bool { return a.stream.Stats().Bad.Load() == uint64(len(bad))-1 })
+		testkit.Eventually(t, 10*time.Second, "an event for each bad record", func() bool {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			return len(a.events) == len(bad)
+		})
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		for _, e := range a.events {
@@ -204,7 +208,9 @@ func TestTwoInstancesShare(t *testing.T) {
 	client, get := testkit.Client(t, cfg), table(t, cfg)
 	a := start(t, cfg, "one")
 	a.awaitReady(t)
-	start(t, cfg, "two")
+	if took := start(t, cfg, "two").awaitReady(t); took > 4*time.Second {
+		t.Errorf("joining took %v: goka sleeps 5 s when a rebalance ends its session", took)
+	}
 	for seq := uint64(1); seq <= 30; seq++ {
 		for i := range 24 {
 			produce(t, client, cfg.Topics().Counts, chunk(fmt.Sprintf("h%d/e", i), "boot", seq))

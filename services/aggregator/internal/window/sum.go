@@ -111,7 +111,7 @@ type tracked struct {
 
 // top returns the heaviest sources by packets, by bytes and by each class, over
 // both windows.
-func top(samples []sample, end time.Time, seconds float64) []rates.Source {
+func top(samples []sample, end time.Duration, seconds float64) []rates.Source {
 	index := map[netip.Addr]int{}
 	var all []tracked
 	for i := range samples {
@@ -134,16 +134,9 @@ func top(samples []sample, end time.Time, seconds float64) []rates.Source {
 		}
 	}
 	chosen := map[int]bool{}
-	order := make([]int, len(all))
 	pick := func(n int, weight func(*tracked) float64) {
-		for i := range order {
-			order[i] = i
-		}
-		slices.SortFunc(order, func(a, b int) int {
-			return cmp.Or(cmp.Compare(weight(&all[b]), weight(&all[a])), all[a].address.Compare(all[b].address))
-		})
-		for _, i := range order[:min(n, len(order))] {
-			if weight(&all[i]) > 0 && len(chosen) < topInAll {
+		for _, i := range heaviest(all, n, weight) {
+			if len(chosen) < topInAll {
 				chosen[i] = true
 			}
 		}
@@ -171,8 +164,27 @@ func top(samples []sample, end time.Time, seconds float64) []rates.Source {
 	return out
 }
 
+// heaviest returns the positions of the n heaviest that weigh anything, heaviest
+// first; of equal ones, the one with the lower address. It keeps the best n in
+// order: most candidates fall at the first comparison.
+func heaviest(all []tracked, n int, weight func(*tracked) float64) []int {
+	best := make([]int, 0, n+1)
+	before := func(a, b int) int {
+		return cmp.Or(cmp.Compare(weight(&all[b]), weight(&all[a])), all[a].address.Compare(all[b].address))
+	}
+	for i := range all {
+		if weight(&all[i]) <= 0 || len(best) == n && before(i, best[n-1]) >= 0 {
+			continue
+		}
+		at, _ := slices.BinarySearchFunc(best, i, before)
+		best = slices.Insert(best, at, i)
+		best = best[:min(n, len(best))]
+	}
+	return best
+}
+
 // targets sums victims or ports over both windows and returns the heaviest.
-func targets(samples []sample, end time.Time, of func(*sample) []counts.Target) []rates.Target {
+func targets(samples []sample, end time.Duration, of func(*sample) []counts.Target) []rates.Target {
 	type key struct {
 		destination netip.Addr
 		class       schemas.Class

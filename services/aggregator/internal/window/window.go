@@ -33,9 +33,12 @@ const (
 	Late                    // of an earlier life of the probe
 )
 
-// sample is one window.
+// maxSamples bounds the windows that are remembered, however short they are.
+const maxSamples = 256
+
+// sample is one window, placed on the interface's own timeline.
 type sample struct {
-	start, end time.Time
+	start, end time.Duration
 	duration   time.Duration
 	totals     counts.Totals
 	sources    []counts.Source
@@ -44,8 +47,11 @@ type sample struct {
 // State is what is remembered of one interface. The zero value knows nothing;
 // Resume continues from the table.
 type State struct {
-	record  rates.Record // the last published
-	samples []sample     // oldest first, those that reach into the last 10 s
+	record rates.Record // the last published
+	// clock is the end of the last window on a timeline that adds up durations,
+	// which come from a monotonic clock. Wall clocks are set back and forth.
+	clock   time.Duration
+	samples []sample // oldest first, those that reach into the last 10 s
 	chunks  map[uint32]bool
 	want    uint32 // chunks of the current window
 	whole   bool   // all chunks of the window before have arrived
@@ -70,6 +76,7 @@ func (s *State) Record() *rates.Record { return &s.record }
 
 // Apply takes one record.
 func (s *State) Apply(r *counts.Record) Result {
+	before := s.record
 	if result, ok := s.identify(r); !ok {
 		return result
 	}
@@ -77,7 +84,7 @@ func (s *State) Apply(r *counts.Record) Result {
 	if r.Totals == nil {
 		return Ignored
 	}
-	s.push(r)
+	s.push(r, r.BootID != before.BootID || r.Seq != before.Seq+1)
 	s.compute(r)
 	return Updated
 }
@@ -93,17 +100,19 @@ func (s *State) identify(r *counts.Record) (Result, bool) {
 		return Duplicate, false
 	case r.BootID == p.BootID && r.Seq == p.Seq:
 		return Ignored, true
-	case r.BootID != p.BootID && r.WindowStart.Before(p.End.Add(-time.Second)):
-		p.Duplicates++
+	case r.BootID != p.BootID && r.WindowStart.Before(p.End.Add(-time.Second)) && !p.Stale:
 		return Late, false
 	}
 	if r.Totals == nil {
 		return Ignored, false // its chunk 0 is lost, or yet to come
 	}
-	if r.BootID == p.BootID {
+	switch {
+	case r.BootID == p.BootID:
 		p.LostWindows += r.Seq - p.Seq - 1
-	} else {
-		p.LostWindows = r.Seq - 1 // windows of this life before the first one seen
+	case p.BootID != "":
+		p.LostWindows = r.Seq - 1 // of the probe's new life, before the first one seen
+	default:
+		p.LostWindows = 0 // an interface that was not known: nothing is known to be missing
 	}
 	s.whole = s.want == 0 || uint32(len(s.chunks)) == s.want
 	s.chunks, s.want = map[uint32]bool{}, r.Chunks
@@ -111,13 +120,18 @@ func (s *State) identify(r *counts.Record) (Result, bool) {
 	return Ignored, true
 }
 
-func (s *State) push(r *counts.Record) {
+// push places the window on the timeline: right behind the one before, or, where
+// windows are missing, as far behind as the wall clock says, if it says so.
+func (s *State) push(r *counts.Record, gap bool) {
+	if away := r.WindowStart.Sub(s.record.End); gap && away > 0 && len(s.samples) > 0 {
+		s.clock += away
+	}
+	s.clock += r.Duration
 	s.samples = append(s.samples, sample{
-		start: r.WindowEnd.Add(-r.Duration), end: r.WindowEnd, duration: r.Duration, totals: *r.Totals, sources: keep(r.Sources),
+		start: s.clock - r.Duration, end: s.clock, duration: r.Duration, totals: *r.Totals, sources: keep(r.Sources),
 	})
-	oldest := r.WindowEnd.Add(-long)
-	n := 0
-	for n < len(s.samples) && !s.samples[n].end.After(oldest) {
+	n := max(0, len(s.samples)-maxSamples)
+	for n < len(s.samples) && s.samples[n].end <= s.clock-long {
 		n++
 	}
 	s.samples = append(s.samples[:0], s.samples[n:]...)
@@ -125,15 +139,15 @@ func (s *State) push(r *counts.Record) {
 
 // share is the part of a window that lies within span before end: a window that
 // was held open through an outage must not show as a spike.
-func (w *sample) share(end time.Time, span time.Duration) float64 {
-	from := end.Add(-span)
-	if !w.end.After(from) || w.duration <= 0 {
+func (w *sample) share(end, span time.Duration) float64 {
+	from := end - span
+	if w.end <= from || w.duration <= 0 {
 		return 0
 	}
-	if !w.start.Before(from) {
+	if w.start >= from {
 		return 1
 	}
-	return float64(w.end.Sub(from)) / float64(w.duration)
+	return float64(w.end-from) / float64(w.duration)
 }
 
 // ewmaConstant is the time in which the average follows a step by 63 %.
@@ -150,8 +164,8 @@ func (s *State) compute(r *counts.Record) {
 	var one, ten interfaceSum
 	for i := range s.samples {
 		w := &s.samples[i]
-		one.add(w, w.share(p.End, short))
-		ten.add(w, w.share(p.End, long))
+		one.add(w, w.share(s.clock, short))
+		ten.add(w, w.share(s.clock, long))
 	}
 	p.Covered = min(long, ten.covered.Round(time.Millisecond))
 	p.Window1s, p.Window10s = one.counts.round(), ten.counts.round()
@@ -167,7 +181,7 @@ func (s *State) compute(r *counts.Record) {
 	p.SYNACKSources1s, p.SYNACKSources10s = distinct(one.synack), distinct(ten.synack)
 	now := float64(r.Totals.Packets) / r.Duration.Seconds()
 	p.PPSEWMA += (now - p.PPSEWMA) * (1 - math.Exp(-r.Duration.Seconds()/ewmaConstant.Seconds()))
-	p.Top = top(s.samples, p.End, seconds)
-	p.Victims = targets(s.samples, p.End, func(w *sample) []counts.Target { return w.totals.Victims })
-	p.Ports = targets(s.samples, p.End, func(w *sample) []counts.Target { return w.totals.Ports })
+	p.Top = top(s.samples, s.clock, seconds)
+	p.Victims = targets(s.samples, s.clock, func(w *sample) []counts.Target { return w.totals.Victims })
+	p.Ports = targets(s.samples, s.clock, func(w *sample) []counts.Target { return w.totals.Ports })
 }

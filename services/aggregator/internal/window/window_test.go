@@ -94,6 +94,43 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
+// TestWallClockSteps: a clock that is set back by an hour, or forth, changes
+// nothing of the rates.
+func TestWallClockSteps(t *testing.T) {
+	for _, step := range []time.Duration{-time.Hour, time.Hour} {
+		var s State
+		at := time.Duration(0)
+		for i := uint64(1); i <= 100; i++ {
+			at += tick
+			if i == 50 {
+				at += step
+			}
+			s.Apply(window("a", i, at, tick, 10))
+		}
+		if r := s.Record(); r.Window1s.Packets != 40 || r.Window10s.Packets != 400 || len(s.samples) > 40 {
+			t.Errorf("step %v: %d in 1 s, %d in 10 s, %d windows kept; want 40, 400, 40", step, r.Window1s.Packets, r.Window10s.Packets, len(s.samples))
+		}
+	}
+}
+
+// TestGapIsLeftOut: windows that are missing leave a hole, they are not closed up.
+func TestGapIsLeftOut(t *testing.T) {
+	var s State
+	s.Apply(window("a", 1, tick, tick, 10))
+	s.Apply(window("a", 9, 9*tick, tick, 10))
+	if r := s.Record(); r.Window1s.Packets != 10 || r.LostWindows != 7 {
+		t.Errorf("%d packets in 1 s, %d lost; want 10 and 7", r.Window1s.Packets, r.LostWindows)
+	}
+}
+
+func TestUnknownInterfaceHasLostNothing(t *testing.T) {
+	var s State
+	s.Apply(window("a", 10_000, tick, tick, 10))
+	if n := s.Record().LostWindows; n != 0 {
+		t.Errorf("%d lost windows at first sight", n)
+	}
+}
+
 func TestCompleteSaysWhetherAllChunksCame(t *testing.T) {
 	var s State
 	one := window("a", 1, tick, tick, 1)
