@@ -17,7 +17,7 @@
 #define ETHERTYPE_8021Q 0x8100
 #define ETHERTYPE_8021AD 0x88a8
 #define ETHERTYPE_QINQ_OLD 0x9100 /* in use before 802.1ad, and still */
-#define MAX_VLAN_TAGS 2
+#define MAX_VLAN_TAGS 3
 /* As many as a sane sender stacks; a packet with more is class other. */
 #define MAX_EXTENSION_HEADERS 6
 
@@ -50,7 +50,7 @@ enum class {
 
 enum parse_result {
 	PARSE_IP,	 /* struct packet is filled */
-	PARSE_NON_IP,	 /* ARP, LLDP, MPLS, a third VLAN tag, ... */
+	PARSE_NON_IP,	 /* ARP, LLDP, MPLS, a fourth VLAN tag, ... */
 	PARSE_MALFORMED, /* too short for Ethernet or IP, or not the IP it claims */
 };
 
@@ -127,7 +127,7 @@ static __always_inline void *take(struct cursor *c, __u32 n)
 	return at;
 }
 
-/* Returns the EtherType behind at most two VLAN tags, or -1. */
+/* Returns the EtherType behind at most three VLAN tags, or -1. */
 static __always_inline int parse_ethernet(struct cursor *c)
 {
 	struct ethernet_header *eth = take(c, sizeof(*eth));

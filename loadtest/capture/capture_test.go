@@ -66,7 +66,7 @@ func TestLabelsNoticeOnePacketMore(t *testing.T) {
 }
 
 // TestClassifyEqualsOracle compares frame by frame. The oracle follows any
-// number of VLAN tags; a frame with more than two is no IP packet for Weir.
+// number of VLAN tags; a frame with more than three is no IP packet for Weir.
 func TestClassifyEqualsOracle(t *testing.T) {
 	dir := directory(t)
 	frames, err := capture.Read(filepath.Join(dir, "robust-ethernet.pcap"))

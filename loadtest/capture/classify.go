@@ -54,7 +54,7 @@ func Classify(frame []byte) Packet {
 }
 
 // maxTags is how many VLAN tags the probe looks behind.
-const maxTags = 2
+const maxTags = 3
 
 // isTag knows 802.1Q, 802.1ad and the number in use before that.
 func isTag(etherType uint16) bool {
