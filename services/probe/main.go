@@ -96,7 +96,8 @@ func build(cfg Config, broker *kafka.Config, log *slog.Logger) ([]run.Component,
 	reporter := &report.Reporter{Client: client, Options: opts, Topic: topics.Status, BootID: boot, Host: cfg.Host,
 		Changed: leases.Changed(), Publish: publisher.Publish, Log: log}
 	loop := &drain.Loop{Datapath: dp, Client: countsClient, Topic: topics.Counts, Window: cfg.Window, MaxSources: cfg.MaxSources,
-		IPv6Prefix: uint8(cfg.IPv6SourcePrefix), Host: cfg.Host, Name: manager.Name, MayPublish: reporter.MayPublish, Log: log}
+		IPv6Prefix: uint8(cfg.IPv6SourcePrefix), Host: cfg.Host, Name: manager.Name, MayPublish: reporter.MayPublish,
+		Publish: publisher.Publish, Log: log}
 	view := &statusView{dp: dp, manager: manager, leases: leases, loop: loop, host: host}
 	reporter.Records = view.records
 	server := health.New(cfg.HTTPAddress)

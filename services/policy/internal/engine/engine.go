@@ -128,6 +128,9 @@ func (e *Engine) Rates(r *rates.Record, now time.Time) []Decision {
 }
 
 func (e *Engine) isProtected(a netip.Addr) bool {
+	if a.Is4In6() {
+		return true // no host has such an address on the wire, and no lease can name it
+	}
 	for _, p := range never {
 		if p.Contains(a) {
 			return true

@@ -14,6 +14,7 @@ import (
 	"github.com/weir-net/weir/bpf/xdp"
 	"github.com/weir-net/weir/schemas"
 	"github.com/weir-net/weir/schemas/counts"
+	"github.com/weir-net/weir/schemas/events"
 	"github.com/weir-net/weir/services/internal/kit/kafka"
 )
 
@@ -36,6 +37,7 @@ type Loop struct {
 	Host       string
 	Name       func(ifindex int) (string, bool) // of an attached interface
 	MayPublish func() bool                      // false: another probe has our name
+	Publish    func(events.Record)
 	Log        *slog.Logger
 
 	stats   Stats
@@ -89,10 +91,7 @@ func (l *Loop) window(ctx context.Context) error {
 		return fmt.Errorf("draining: %w", err)
 	}
 	l.stats.Waiting.Store(1)
-	records, err := l.encode(&drained)
-	if err != nil {
-		return err
-	}
+	records := l.encode(&drained)
 	l.stats.DrainNanos.Store(int64(time.Since(start)))
 	start = time.Now()
 	if err := l.publish(ctx, records); err != nil {
@@ -112,7 +111,7 @@ func (l *Loop) window(ctx context.Context) error {
 	return nil
 }
 
-func (l *Loop) encode(d *xdp.Drained) ([]*kgo.Record, error) {
+func (l *Loop) encode(d *xdp.Drained) []*kgo.Record {
 	now, boot := time.Now(), xdp.BootTime()
 	span := Span{Start: now.Add(d.Start - boot), End: now.Add(d.End - boot), Duration: max(time.Millisecond, d.End-d.Start)}
 	var out []*kgo.Record
@@ -129,13 +128,18 @@ func (l *Loop) encode(d *xdp.Drained) ([]*kgo.Record, error) {
 			}
 			value, err := l.encoder.Append(nil, &r)
 			if err != nil {
-				return nil, fmt.Errorf("encoding a window of %s: %w", name, err)
+				// Trying again would fail again, for ever: the record is given up,
+				// and readers see its window or chunk missing.
+				l.stats.Failed.Add(1)
+				l.Publish(events.Record{Kind: events.KindBadRecord, Severity: events.Error, Interface: name,
+					Reason: fmt.Sprintf("chunk %d of window %d is given up, it cannot be encoded: %v", r.Chunk, r.Seq, err)})
+				continue
 			}
 			l.stats.Bytes.Add(uint64(len(value)))
 			out = append(out, kafka.Record(l.Topic, schemas.SchemaCounts, []byte(r.Key()), value))
 		}
 	}
-	return out, nil
+	return out
 }
 
 // publish returns when every record is acknowledged, however long that takes.
