@@ -97,6 +97,10 @@ gowork-off: ## every module builds and vets by itself
 docs: build ## write the environment tables into the README
 	@.ci/docs
 
+.PHONY: docs-demo
+docs-demo: root build ## run the demo and write what it printed into the README
+	@bin/loadtest demo >build/demo.txt && .ci/docs && rm build/demo.txt
+
 .PHONY: fmt
 fmt: ## format Go and C
 	@gofmt -w $(MODULES) .ci
