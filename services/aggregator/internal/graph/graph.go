@@ -164,6 +164,7 @@ func (s *Stream) age(ctx goka.Context, _ any) {
 		s.stats.Deleted.Add(1)
 	case silent >= schemas.StaleAfter && !stored.Stale:
 		stored.Stale = true
+		e.state.Record().Stale = true
 		ctx.SetValue(stored)
 	}
 }

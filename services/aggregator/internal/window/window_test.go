@@ -123,6 +123,20 @@ func TestGapIsLeftOut(t *testing.T) {
 	}
 }
 
+// TestClockCorrectedAcrossARestart: a probe that comes back with an earlier clock
+// is late only until its old life is stale.
+func TestClockCorrectedAcrossARestart(t *testing.T) {
+	var s State
+	s.Apply(window("a", 1, time.Hour, tick, 10))
+	if got := s.Apply(window("b", 1, tick, tick, 10)); got != Late {
+		t.Fatalf("while the old life is fresh: %v", got)
+	}
+	s.Record().Stale = true
+	if got := s.Apply(window("b", 2, 2*tick, tick, 10)); got != Updated || s.Record().Stale {
+		t.Errorf("once it is stale: %v, stale %v", got, s.Record().Stale)
+	}
+}
+
 func TestUnknownInterfaceHasLostNothing(t *testing.T) {
 	var s State
 	s.Apply(window("a", 10_000, tick, tick, 10))
