@@ -65,7 +65,7 @@ packages: ## install the Debian packages that tests and code generation use
 	@.ci/packages
 
 # The pair in the repository was made by clang 14; any clang makes one that works.
-generate: export BPF2GO_CC ?= $(shell command -v clang-14 || echo clang)
+generate: export BPF2GO_CC ?= $(notdir $(shell command -v clang-14 || echo clang))
 .PHONY: generate
 generate: ## generate the BPF object and the protobuf code anew
 	@cd bpf/xdp && GOWORK=off go generate ./...
