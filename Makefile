@@ -11,7 +11,7 @@ export WEIR_BIN := $(CURDIR)/bin
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed 's/:.*## /\t/' | expand -t 18
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | sed 's/:.*## /\t/' | expand -t 18
 
 # One go build for all: it shares what they have in common and uses every processor.
 # Programs are named after their directories there, so they get their names here.
