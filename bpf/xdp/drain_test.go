@@ -45,7 +45,7 @@ func TestDrainIsExact(t *testing.T) {
 	}
 	var counted uint64
 	var truncated bool
-	for range 60 {
+	for i := 0; i < 60 || !truncated && i < 2000; i++ {
 		w := r.drain()
 		counted += w.Totals.Packets
 		truncated = truncated || w.Truncated

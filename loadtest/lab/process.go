@@ -54,6 +54,9 @@ func (l *Lab) Start(c Command) (*Process, error) {
 		p.err = cmd.Wait()
 		close(p.done)
 	}()
+	if errors.Is(err, os.ErrProcessDone) {
+		return p, nil // it has ended already: nothing to remember
+	}
 	if err != nil {
 		<-p.done
 		return nil, fmt.Errorf("starting %s: it ended at once: %w", c.Name, p.err)
