@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-MODULES := schemas bpf services/internal/kit services/internal/gokakit services/probe services/aggregator services/policy services/ring services/weir loadtest
+MODULES := schemas bpf services/internal/kit services/internal/gokakit services/internal/detect services/probe services/aggregator services/policy services/ring services/weir loadtest
 # What make build puts into bin: the package's directory, and the program's name.
 PROGRAMS := services/probe=weir-probe services/aggregator=weir-aggregator services/policy=weir-policy services/ring=weir-ring \
 	services/weir=weir loadtest/cmd/embedded-broker=embedded-broker loadtest/cmd/loadtest=loadtest
@@ -50,7 +50,7 @@ test: root packages build ## run every test; installs what is missing
 
 .PHONY: test-unit
 test-unit: ## run the tests that need no root
-	@.ci/test schemas services/internal/kit services/internal/gokakit services/aggregator services/policy services/weir .ci
+	@.ci/test schemas services/internal/kit services/internal/gokakit services/internal/detect services/aggregator services/policy services/weir .ci
 
 .PHONY: test-bpf
 test-bpf: root ## run the tests of the kernel side and of the probe

@@ -41,6 +41,7 @@ require (
 	github.com/twmb/franz-go/pkg/kadm v1.19.0 // indirect
 	github.com/twmb/franz-go/pkg/kfake v0.0.0-20260918054303-01f206a7e32c // indirect
 	github.com/twmb/franz-go/pkg/kmsg v1.15.0 // indirect
+	github.com/weir-net/weir/services/internal/detect v0.0.0
 	github.com/xdg-go/scram v1.4.0 // indirect
 	github.com/xdg-go/stringprep v1.0.4 // indirect
 	go.uber.org/mock v0.6.0 // indirect
@@ -57,3 +58,5 @@ replace github.com/weir-net/weir/services/internal/gokakit => ../internal/gokaki
 replace github.com/weir-net/weir/services/internal/kit => ../internal/kit
 
 replace github.com/weir-net/weir/schemas => ../../schemas
+
+replace github.com/weir-net/weir/services/internal/detect => ../internal/detect

@@ -6,8 +6,9 @@ require (
 	github.com/twmb/franz-go v1.22.2
 	github.com/weir-net/weir/schemas v0.0.0
 	github.com/weir-net/weir/services/internal/kit v0.0.0-00010101000000-000000000000
-	go.yaml.in/yaml/v3 v3.0.5
 )
+
+require go.yaml.in/yaml/v3 v3.0.5 // indirect
 
 require (
 	github.com/beorn7/perks v1.0.1 // indirect
@@ -22,6 +23,7 @@ require (
 	github.com/prometheus/procfs v0.22.0 // indirect
 	github.com/twmb/franz-go/pkg/kadm v1.19.0 // indirect
 	github.com/twmb/franz-go/pkg/kmsg v1.15.0 // indirect
+	github.com/weir-net/weir/services/internal/detect v0.0.0
 	golang.org/x/sys v0.48.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
 )
@@ -29,3 +31,5 @@ require (
 replace github.com/weir-net/weir/services/internal/kit => ../internal/kit
 
 replace github.com/weir-net/weir/schemas => ../../schemas
+
+replace github.com/weir-net/weir/services/internal/detect => ../internal/detect

@@ -17,8 +17,8 @@ import (
 	"github.com/weir-net/weir/services/internal/kit/replay"
 	"github.com/weir-net/weir/services/internal/kit/run"
 	"github.com/weir-net/weir/services/policy/internal/desk"
-	"github.com/weir-net/weir/services/policy/internal/engine"
-	"github.com/weir-net/weir/services/policy/internal/rules"
+	"github.com/weir-net/weir/services/internal/detect/engine"
+	"github.com/weir-net/weir/services/internal/detect/rules"
 )
 
 // version is set by the linker.

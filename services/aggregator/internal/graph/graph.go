@@ -15,7 +15,7 @@ import (
 	"github.com/weir-net/weir/schemas/counts"
 	"github.com/weir-net/weir/schemas/events"
 	"github.com/weir-net/weir/schemas/rates"
-	"github.com/weir-net/weir/services/aggregator/internal/window"
+	"github.com/weir-net/weir/services/internal/detect/window"
 	"github.com/weir-net/weir/services/internal/gokakit"
 )
 

@@ -20,7 +20,7 @@ import (
 	"github.com/weir-net/weir/schemas/status"
 	"github.com/weir-net/weir/services/internal/kit/kafka"
 	"github.com/weir-net/weir/services/internal/kit/replay"
-	"github.com/weir-net/weir/services/policy/internal/engine"
+	"github.com/weir-net/weir/services/internal/detect/engine"
 )
 
 // Desk runs one engine.

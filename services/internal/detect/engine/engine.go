@@ -10,7 +10,7 @@ import (
 	"github.com/weir-net/weir/schemas"
 	"github.com/weir-net/weir/schemas/commands"
 	"github.com/weir-net/weir/schemas/rates"
-	"github.com/weir-net/weir/services/policy/internal/rules"
+	"github.com/weir-net/weir/services/internal/detect/rules"
 )
 
 // Issuer is the policy's, whichever instance writes.

@@ -6,6 +6,7 @@ package window
 
 import (
 	"math"
+	"net/netip"
 	"time"
 
 	"github.com/weir-net/weir/schemas/counts"
@@ -17,10 +18,6 @@ const (
 	short = time.Second
 	long  = 10 * time.Second
 )
-
-// sourcesKept bounds what is remembered of one window's sources, and with it the
-// memory of an interface: at 250 ms, 40 windows × 1,024 × 120 B = 5 MB at most.
-const sourcesKept = 1024
 
 // Result says what became of a record.
 type Result uint8
@@ -38,10 +35,11 @@ const maxSamples = 256
 
 // sample is one window, placed on the interface's own timeline.
 type sample struct {
-	start, end time.Duration
-	duration   time.Duration
-	totals     counts.Totals
-	sources    []counts.Source
+	end                     time.Duration
+	duration                time.Duration
+	in                      shares // the shares with which it is in the sums
+	totals                  counts.Totals
+	sources, victims, ports []line
 }
 
 // State is what is remembered of one interface. The zero value knows nothing;
@@ -50,11 +48,13 @@ type State struct {
 	record rates.Record // the last published
 	// clock is the end of the last window on a timeline that adds up durations,
 	// which come from a monotonic clock. Wall clocks are set back and forth.
-	clock   time.Duration
-	samples []sample // oldest first, those that reach into the last 10 s
-	chunks  map[uint32]bool
-	want    uint32 // chunks of the current window
-	whole   bool   // all chunks of the window before have arrived
+	clock          time.Duration
+	samples        []sample // oldest first, those that reach into the last 10 s
+	sources        ledger[netip.Addr]
+	victims, ports ledger[target]
+	chunks         map[uint32]bool
+	want           uint32 // chunks of the current window
+	whole          bool   // all chunks of the window before have arrived
 }
 
 // Resume returns the state that continues from a record of the table: what it
@@ -121,33 +121,79 @@ func (s *State) identify(r *counts.Record) (Result, bool) {
 }
 
 // push places the window on the timeline: right behind the one before, or, where
-// windows are missing, as far behind as the wall clock says, if it says so.
+// windows are missing, as far behind as the wall clock says, if it says so. No
+// step is longer than what is remembered, whatever a record claims.
 func (s *State) push(r *counts.Record, gap bool) {
 	if away := r.WindowStart.Sub(s.record.End); gap && away > 0 && len(s.samples) > 0 {
-		s.clock += away
+		s.clock += min(away, long)
 	}
-	s.clock += r.Duration
-	s.samples = append(s.samples, sample{
-		start: s.clock - r.Duration, end: s.clock, duration: r.Duration, totals: *r.Totals, sources: keep(r.Sources),
-	})
-	n := max(0, len(s.samples)-maxSamples)
+	s.clock += min(r.Duration, long)
+	n := max(0, len(s.samples)+1-maxSamples)
 	for n < len(s.samples) && s.samples[n].end <= s.clock-long {
 		n++
 	}
-	s.samples = append(s.samples[:0], s.samples[n:]...)
+	for i := range s.samples[:n] {
+		w := &s.samples[i]
+		s.move(w, shares{})
+		s.sources.leave(w.sources)
+		s.victims.leave(w.victims)
+		s.ports.leave(w.ports)
+	}
+	kept := copy(s.samples, s.samples[n:])
+	clear(s.samples[kept:])
+	s.samples = append(s.samples[:kept], s.enter(r))
+	for i := range s.samples {
+		w := &s.samples[i]
+		s.move(w, shares{w.share(s.clock, short), w.share(s.clock, long)})
+	}
+	s.sources.shrink(s.samples, func(w *sample) []line { return w.sources })
+}
+
+// enter gives the window's sources and targets their places in the ledgers.
+func (s *State) enter(r *counts.Record) sample {
+	w := sample{end: s.clock, duration: r.Duration, totals: *r.Totals}
+	w.totals.Victims, w.totals.Ports, w.totals.Verdicts = nil, nil, nil
+	all := keep(r.Sources)
+	w.sources = make([]line, len(all))
+	for i := range all {
+		w.sources[i] = s.sources.enter(all[i].Address, &all[i].Counters, all[i].PortPairs)
+	}
+	lines := func(l *ledger[target], all []counts.Target) []line {
+		all = keepTargets(all)
+		out := make([]line, len(all))
+		for i := range all {
+			t := &all[i]
+			c := counts.Counters{Packets: t.Packets, Bytes: t.Bytes, Dropped: t.Dropped}
+			out[i] = l.enter(target{t.Destination, t.Class, t.Protocol, t.Port}, &c, t.SourceBits)
+		}
+		return out
+	}
+	w.victims, w.ports = lines(&s.victims, r.Totals.Victims), lines(&s.ports, r.Totals.Ports)
+	return w
+}
+
+// move changes the shares with which the window is in the sums.
+func (s *State) move(w *sample, to shares) {
+	if w.in == to {
+		return
+	}
+	s.sources.move(w.sources, w.in, to)
+	s.victims.move(w.victims, w.in, to)
+	s.ports.move(w.ports, w.in, to)
+	w.in = to
 }
 
 // share is the part of a window that lies within span before end: a window that
 // was held open through an outage must not show as a spike.
 func (w *sample) share(end, span time.Duration) float64 {
-	from := end - span
-	if w.end <= from || w.duration <= 0 {
+	inside := w.end - (end - span)
+	switch {
+	case inside <= 0:
 		return 0
-	}
-	if w.start >= from {
+	case inside >= w.duration:
 		return 1
 	}
-	return float64(w.end-from) / float64(w.duration)
+	return float64(inside) / float64(w.duration)
 }
 
 // ewmaConstant is the time in which the average follows a step by 63 %.
@@ -160,28 +206,28 @@ func (s *State) compute(r *counts.Record) {
 	p.Stale = false
 	p.Truncated = r.Truncated
 	p.Complete = s.whole && r.Totals.TailSources == 0 && !r.Truncated
-	p.NonIP1s, p.Malformed1s = 0, 0
 	var one, ten interfaceSum
 	for i := range s.samples {
 		w := &s.samples[i]
-		one.add(w, w.share(s.clock, short))
-		ten.add(w, w.share(s.clock, long))
+		one.add(w, w.in.short)
+		ten.add(w, w.in.long)
 	}
 	p.Covered = min(long, ten.covered.Round(time.Millisecond))
-	p.Window1s, p.Window10s = one.counts.round(), ten.counts.round()
-	p.NonIP1s, p.Malformed1s = uint64(math.Round(one.nonIP)), uint64(math.Round(one.malformed))
+	p.Window1s, p.Window10s = toCounts(&one.counts), toCounts(&ten.counts)
+	p.NonIP1s, p.Malformed1s = one.nonIP, one.malformed
 	seconds := one.covered.Seconds()
 	if seconds > 0 {
-		p.PPS = one.counts.packets / seconds
-		p.BPS = one.counts.bytes * 8 / seconds
-		p.DroppedPPS = one.counts.dropped / seconds
+		p.PPS = float64(one.counts.Packets) / seconds
+		p.BPS = float64(one.counts.Bytes) * 8 / seconds
+		p.DroppedPPS = float64(one.counts.Dropped) / seconds
 	}
 	p.Sources1s, p.Sources10s = distinct(one.all), distinct(ten.all)
 	p.SYNSources1s, p.SYNSources10s = distinct(one.syn), distinct(ten.syn)
 	p.SYNACKSources1s, p.SYNACKSources10s = distinct(one.synack), distinct(ten.synack)
 	now := float64(r.Totals.Packets) / r.Duration.Seconds()
 	p.PPSEWMA += (now - p.PPSEWMA) * (1 - math.Exp(-r.Duration.Seconds()/ewmaConstant.Seconds()))
-	p.Top = top(s.samples, s.clock, seconds)
-	p.Victims = targets(s.samples, s.clock, func(w *sample) []counts.Target { return w.totals.Victims })
-	p.Ports = targets(s.samples, s.clock, func(w *sample) []counts.Target { return w.totals.Ports })
+	p.Top = s.top(&one.counts, &ten.counts, seconds)
+	s.victims.gather(s.samples, func(w *sample) []line { return w.victims })
+	s.ports.gather(s.samples, func(w *sample) []line { return w.ports })
+	p.Victims, p.Ports = heaviestTargets(&s.victims), heaviestTargets(&s.ports)
 }

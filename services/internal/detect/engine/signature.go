@@ -9,7 +9,7 @@ import (
 	"github.com/weir-net/weir/schemas"
 	"github.com/weir-net/weir/schemas/commands"
 	"github.com/weir-net/weir/schemas/rates"
-	"github.com/weir-net/weir/services/policy/internal/rules"
+	"github.com/weir-net/weir/services/internal/detect/rules"
 )
 
 // saturated is where the estimate of a target's sources stops telling: 64 bits

@@ -11,7 +11,7 @@ import (
 	"github.com/weir-net/weir/schemas/commands"
 	"github.com/weir-net/weir/schemas/rates"
 	"github.com/weir-net/weir/schemas/status"
-	"github.com/weir-net/weir/services/policy/internal/rules"
+	"github.com/weir-net/weir/services/internal/detect/rules"
 )
 
 var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)

@@ -8,7 +8,7 @@ import (
 	"github.com/weir-net/weir/schemas"
 	"github.com/weir-net/weir/schemas/commands"
 	"github.com/weir-net/weir/schemas/rates"
-	"github.com/weir-net/weir/services/policy/internal/rules"
+	"github.com/weir-net/weir/services/internal/detect/rules"
 )
 
 const (

@@ -1,0 +1,78 @@
+package window
+
+import (
+	"slices"
+
+	"github.com/weir-net/weir/schemas/counts"
+)
+
+// ranking is the heaviest rows by one measure, heaviest first.
+type ranking[K comparable] struct {
+	places int
+	weight func(*row[K]) uint64
+	best   []ranked
+}
+
+type ranked struct {
+	weight uint64
+	slot   int32
+}
+
+// offer gives the row a place if it is heavy enough. Of equal ones, the one that
+// was offered first stays before.
+func (r *ranking[K]) offer(slot int32, row *row[K]) {
+	w := r.weight(row)
+	if w == 0 || len(r.best) == r.places && w <= r.best[len(r.best)-1].weight {
+		return
+	}
+	at, _ := slices.BinarySearchFunc(r.best, w, func(x ranked, w uint64) int {
+		if x.weight >= w {
+			return -1
+		}
+		return 1
+	})
+	if len(r.best) == r.places {
+		r.best = r.best[:r.places-1]
+	}
+	r.best = slices.Insert(r.best, at, ranked{w, slot})
+}
+
+// choose returns the slots of at most limit rows: all of the first rankings,
+// then the places of the others, rank by rank.
+func choose[K comparable](l *ledger[K], limit int, first, others []*ranking[K]) []int32 {
+	all := slices.Concat(first, others)
+	for i := range l.rows {
+		if l.rows[i].windows == 0 {
+			continue
+		}
+		for _, r := range all {
+			r.offer(int32(i), &l.rows[i])
+		}
+	}
+	var out []int32
+	seen := map[int32]bool{}
+	take := func(slot int32) {
+		if !seen[slot] && len(out) < limit {
+			seen[slot] = true
+			out = append(out, slot)
+		}
+	}
+	for _, r := range first {
+		for _, x := range r.best {
+			take(x.slot)
+		}
+	}
+	for rank, more := 0, true; more; rank++ {
+		more = false
+		for _, r := range others {
+			if rank < len(r.best) {
+				more = true
+				take(r.best[rank].slot)
+			}
+		}
+	}
+	return out
+}
+
+// passed is what XDP let through.
+func passed(c *counts.Counters) uint64 { return c.Packets - min(c.Packets, c.Dropped) }

@@ -1,0 +1,194 @@
+package window
+
+import (
+	"cmp"
+	"math/bits"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/weir-net/weir/schemas"
+	"github.com/weir-net/weir/schemas/counts"
+	"github.com/weir-net/weir/schemas/rates"
+)
+
+// Bounds of a table record.
+const (
+	topInAll     = 256
+	topByPackets = 50
+	topByPassed  = 50
+	topByMeasure = 16
+	targetsInAll = 192
+	targetsFirst = 64
+	targetsOther = 8 // per class
+)
+
+// interfaceSum adds up a whole interface.
+type interfaceSum struct {
+	counts           counts.Counters
+	nonIP, malformed uint64
+	covered          time.Duration
+	all, syn, synack []byte
+}
+
+func (s *interfaceSum) add(w *sample, share float64) {
+	if share == 0 {
+		return
+	}
+	shift(&s.counts, &w.totals.Counters, 0, share)
+	s.nonIP += part(w.totals.NonIP, share)
+	s.malformed += part(w.totals.Malformed, share)
+	s.covered += time.Duration(float64(w.duration) * share)
+	s.all = union(s.all, w.totals.SourcesSketch)
+	s.syn = union(s.syn, w.totals.SYNSourcesSketch)
+	s.synack = union(s.synack, w.totals.SYNACKSourcesSketch)
+}
+
+func toCounts(c *counts.Counters) rates.Counts {
+	return rates.Counts{Packets: c.Packets, Bytes: c.Bytes, ByClass: c.ByClass, UDPBytes: c.UDPBytes, Dropped: c.Dropped}
+}
+
+// Bounds of what is remembered of one window, and with it the memory of an
+// interface: at 250 ms 40 windows × (512 × 112 B + as many rows of 240 B), some
+// 8 MB, and only in a flood whose sources never come back.
+const (
+	sourcesKept = 512
+	targetsKept = 256
+)
+
+// keep returns the sources of a window that are worth remembering: the heaviest
+// by packets, by bytes and by each class.
+func keep(all []counts.Source) []counts.Source {
+	if len(all) <= sourcesKept {
+		return all
+	}
+	l := ledger[int]{rows: make([]row[int], len(all))}
+	for i := range all {
+		l.rows[i] = row[int]{key: i, windows: 1, long: all[i].Counters}
+	}
+	first := []*ranking[int]{
+		{places: sourcesKept / 4, weight: func(r *row[int]) uint64 { return r.long.Packets }},
+		{places: sourcesKept / 4, weight: func(r *row[int]) uint64 { return passed(&r.long) }},
+	}
+	others := []*ranking[int]{{places: sourcesKept / 8, weight: func(r *row[int]) uint64 { return r.long.Bytes }}}
+	for c := range schemas.NumClasses {
+		others = append(others, &ranking[int]{places: sourcesKept / 8, weight: func(r *row[int]) uint64 { return r.long.ByClass[c] }})
+	}
+	out := make([]counts.Source, 0, sourcesKept)
+	for _, slot := range choose(&l, sourcesKept, first, others) {
+		out = append(out, all[slot])
+	}
+	return out
+}
+
+// top returns the heaviest sources by packets, by packets that passed, by bytes
+// and by each class, over both spans. Those that are dropped already must not
+// hide those that are not: beside the ranking by packets there is one by what
+// passes, and over 1 s a class counts only sources that mostly pass.
+func (s *State) top(one, ten *counts.Counters, seconds float64) []rates.Source {
+	type ranks = ranking[netip.Addr]
+	type source = row[netip.Addr]
+	first := []*ranks{
+		{places: topByPackets, weight: func(r *source) uint64 { return r.short.Packets }},
+		{places: topByPassed, weight: func(r *source) uint64 { return passed(&r.short) }},
+	}
+	others := []*ranks{
+		{places: topByMeasure, weight: func(r *source) uint64 { return r.short.Bytes }},
+		{places: topByMeasure, weight: func(r *source) uint64 { return r.long.Packets }},
+		{places: topByMeasure, weight: func(r *source) uint64 { return r.long.Bytes }},
+	}
+	for c := range schemas.NumClasses {
+		if one.ByClass[c] > 0 {
+			others = append(others, &ranks{places: topByMeasure, weight: func(r *source) uint64 {
+				if r.short.Dropped > r.short.Packets/2 {
+					return 0
+				}
+				return r.short.ByClass[c]
+			}})
+		}
+		if ten.ByClass[c] > 0 {
+			others = append(others, &ranks{places: topByMeasure, weight: func(r *source) uint64 { return r.long.ByClass[c] }})
+		}
+	}
+	chosen := choose(&s.sources, topInAll, first, others)
+	pairs := make(map[int32]uint64, len(chosen))
+	for _, slot := range chosen {
+		pairs[slot] = 0
+	}
+	for i := range s.samples {
+		w := &s.samples[i]
+		if w.in.short == 0 {
+			continue
+		}
+		for j := range w.sources {
+			if was, ok := pairs[w.sources[j].slot]; ok {
+				pairs[w.sources[j].slot] = was | w.sources[j].bits
+			}
+		}
+	}
+	out := make([]rates.Source, 0, len(chosen))
+	for _, slot := range chosen {
+		r := &s.sources.rows[slot]
+		x := rates.Source{Source: r.key, PortPairs: uint32(bits.OnesCount64(pairs[slot])), Window1s: toCounts(&r.short), Window10s: toCounts(&r.long)}
+		if seconds > 0 {
+			x.PPS, x.BPS = float64(r.short.Packets)/seconds, float64(r.short.Bytes)*8/seconds
+		}
+		out = append(out, x)
+	}
+	slices.SortFunc(out, func(a, b rates.Source) int {
+		return cmp.Or(cmp.Compare(b.Window1s.Packets, a.Window1s.Packets), cmp.Compare(b.Window10s.Packets, a.Window10s.Packets), a.Source.Compare(b.Source))
+	})
+	return out
+}
+
+// target is the scope of a signature.
+type target struct {
+	destination netip.Addr
+	class       schemas.Class
+	protocol    uint8
+	port        uint16
+}
+
+// keepTargets returns the heaviest targets of a window, if it has more than a
+// probe of ours would name.
+func keepTargets(all []counts.Target) []counts.Target {
+	if len(all) <= targetsKept {
+		return all
+	}
+	all = slices.Clone(all)
+	slices.SortStableFunc(all, func(a, b counts.Target) int { return cmp.Compare(b.Packets, a.Packets) })
+	return all[:targetsKept]
+}
+
+// heaviestTargets returns the heaviest of a ledger and those of each class.
+func heaviestTargets(l *ledger[target]) []rates.Target {
+	type ranks = ranking[target]
+	first := []*ranks{{places: targetsFirst, weight: func(r *row[target]) uint64 { return r.short.Packets }}}
+	others := []*ranks{{places: targetsOther, weight: func(r *row[target]) uint64 { return r.long.Packets }}}
+	for c := range schemas.Class(schemas.NumClasses) {
+		of := func(r *row[target], n uint64) uint64 {
+			if r.key.class != c {
+				return 0
+			}
+			return n
+		}
+		others = append(others,
+			&ranks{places: targetsOther, weight: func(r *row[target]) uint64 { return of(r, r.short.Packets) }},
+			&ranks{places: targetsOther, weight: func(r *row[target]) uint64 { return of(r, r.long.Packets) }})
+	}
+	chosen := choose(l, targetsInAll, first, others)
+	out := make([]rates.Target, 0, len(chosen))
+	for _, slot := range chosen {
+		r := &l.rows[slot]
+		out = append(out, rates.Target{
+			Destination: r.key.destination, Class: r.key.class, Protocol: r.key.protocol, Port: r.key.port,
+			Packets1s: r.short.Packets, Packets10s: r.long.Packets, Bytes1s: r.short.Bytes, Dropped1s: r.short.Dropped,
+			Sources1s: linear(r.shortBits), Sources10s: linear(r.longBits),
+		})
+	}
+	slices.SortFunc(out, func(a, b rates.Target) int {
+		return cmp.Or(cmp.Compare(b.Packets1s, a.Packets1s), cmp.Compare(b.Packets10s, a.Packets10s),
+			a.Destination.Compare(b.Destination), cmp.Compare(a.Class, b.Class), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Protocol, b.Protocol))
+	})
+	return out
+}
