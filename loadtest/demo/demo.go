@@ -73,11 +73,12 @@ type span struct {
 }
 
 func (d *demo) run(ctx context.Context) (err error) {
-	d.say("%s starting broker, probe, aggregator and policy in a lab of namespaces", d.clock())
-	d.s, err = scenario.Setup(ctx, scenario.Options{ID: d.ID, Bin: d.Bin, Brokers: d.Brokers, Keep: d.Keep})
+	d.say("%s starting broker, probe, aggregator, policy and ring in a lab of namespaces", d.clock())
+	d.s, err = scenario.Setup(ctx, scenario.Options{ID: d.ID, Bin: d.Bin, Brokers: d.Brokers, Keep: d.Keep, Services: stack.All()})
 	if err != nil {
 		return err
 	}
+	d.say("%s watch it at %s", d.clock(), d.s.Stack.PageURL())
 	if err := d.s.Enforce(ctx); err != nil {
 		return err
 	}
@@ -99,6 +100,9 @@ func (d *demo) run(ctx context.Context) (err error) {
 		return err
 	}
 	if err := d.s.Quiet(ctx); err != nil {
+		return err
+	}
+	if err := d.s.Stack.Alive(); err != nil {
 		return err
 	}
 	return d.report()
@@ -171,7 +175,7 @@ func (d *demo) explainKept() {
 	env := d.s.Stack.Environment()
 	weir := d.Bin + "/weir"
 	d.say(`
-Everything is left running. To look at it and to act:
+Everything is left running; the page is at %s. To look at it and to act:
   export %s
   %s status
   %s top
@@ -181,9 +185,9 @@ Everything is left running. To look at it and to act:
   %s/%s replay -lab %s -loop -1 -duration 20s FILE.pcap
   ip netns exec %s ip -s link
 Logs are in %s. To take it down:
-  %s/%s clean`, env, weir, weir, weir, weir, d.s.Stack.Topics.Rates, d.Bin, crew.Program, d.ID,
+  %s/%s clean`, d.s.Stack.PageURL(), env, weir, weir, weir, weir, d.s.Stack.Topics.Rates, d.Bin, crew.Program, d.ID,
 		d.s.Lab.NamespaceName(lab.Victim), d.s.Stack.Dir, d.Bin, crew.Program)
-	for _, service := range []stack.Service{stack.Probe, stack.Aggregator, stack.Policy} {
+	for _, service := range stack.All() {
 		d.say("  %-16s http://%s/metrics", service, d.s.Stack.HealthAddress(service))
 	}
 }

@@ -23,6 +23,7 @@ var programs = map[string]string{ // directory: name of the binary
 	"../../services/probe":      "weir-probe",
 	"../../services/aggregator": "weir-aggregator",
 	"../../services/policy":     "weir-policy",
+	"../../services/ring":       "weir-ring",
 	"../../services/weir":       "weir",
 	"../cmd/embedded-broker":    "embedded-broker",
 	"../cmd/loadtest":           "loadtest",

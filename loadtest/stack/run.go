@@ -110,10 +110,8 @@ func readAll(r io.Reader) (string, error) {
 // itself.
 func (s *Stack) Watch(ctx context.Context) error {
 	for {
-		for service := range s.running {
-			if err := s.ended(service); err != nil {
-				return fmt.Errorf("%w\n%s", err, s.LogTail(service, 20))
-			}
+		if err := s.Alive(); err != nil {
+			return err
 		}
 		select {
 		case <-ctx.Done():
@@ -121,4 +119,14 @@ func (s *Stack) Watch(ctx context.Context) error {
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
+}
+
+// Alive returns an error if a service that was started has ended by itself.
+func (s *Stack) Alive() error {
+	for service := range s.running {
+		if err := s.ended(service); err != nil {
+			return fmt.Errorf("%w\n%s", err, s.LogTail(service, 20))
+		}
+	}
+	return nil
 }

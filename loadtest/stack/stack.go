@@ -1,6 +1,6 @@
 // Package stack runs Weir's services as the separate processes that they are:
-// a broker, the probe in the victim's namespace of a lab, the aggregator and
-// the policy. It starts, kills and restarts them for the demo, the benchmarks
+// a broker, the probe in the victim's namespace of a lab, the aggregator, the
+// policy and, where asked for, the ring. It starts, kills and restarts them for the demo, the benchmarks
 // and the tests.
 package stack
 
@@ -9,10 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,7 +30,16 @@ const (
 	Probe      Service = "weir-probe"
 	Aggregator Service = "weir-aggregator"
 	Policy     Service = "weir-policy"
+	Ring       Service = "weir-ring"
 )
+
+// All returns every service besides the broker, in the order in which they are
+// started.
+func All() []Service { return []Service{Probe, Aggregator, Policy, Ring} }
+
+// ringPort is where people look for the page; another one is taken if it is not
+// free.
+const ringPort = 9473
 
 // Host is the probe's name in a lab.
 const Host = "victim"
@@ -43,7 +52,7 @@ type Options struct {
 	Interface string               // of the probe; empty: the lab's data interface
 	Host      string               // the probe's name; empty: Host
 	ProbeIn   lab.Namespace        // where the probe runs
-	Services  []Service            // empty: all
+	Services  []Service            // empty: all but the ring
 	Env       map[Service][]string // added to each service's environment
 	KeepLogs  bool                 // the log directory survives the lab
 }
@@ -74,7 +83,7 @@ func Start(ctx context.Context, o Options) (*Stack, error) {
 	if err := s.ApplyTopics(ctx); err != nil {
 		return nil, err
 	}
-	for _, service := range []Service{Probe, Aggregator, Policy} {
+	for _, service := range All() {
 		if s.wants(service) {
 			if err := s.Launch(service); err != nil {
 				return nil, err
@@ -114,12 +123,7 @@ func prepare(o Options) (*Stack, error) {
 }
 
 func (s *Stack) wants(service Service) bool {
-	for _, w := range s.Services {
-		if w == service {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(s.Services, service)
 }
 
 func (s *Stack) startEmbedded(ctx context.Context) error {
@@ -182,7 +186,7 @@ func (s *Stack) Launch(service Service) error {
 // configure fills in the environment of a service.
 func (s *Stack) configure(service Service, c *lab.Command) error {
 	if !s.health[service].IsValid() {
-		port, err := freePort()
+		port, err := portOf(service)
 		if err != nil {
 			return err
 		}
@@ -204,71 +208,6 @@ func (s *Stack) ApplyTopics(ctx context.Context) error {
 		return fmt.Errorf("creating topics: %w\n%s", err, out)
 	}
 	return nil
-}
-
-// AwaitReady waits until every started service says that it is ready.
-func (s *Stack) AwaitReady(ctx context.Context) error {
-	for _, service := range []Service{Probe, Aggregator, Policy} {
-		if s.running[service] == nil {
-			continue
-		}
-		if err := s.Await(ctx, service); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// Await waits until one service is ready.
-func (s *Stack) Await(ctx context.Context, service Service) error {
-	err := poll(ctx, 30*time.Second, string(service), func() error {
-		if err := s.ended(service); err != nil {
-			return err
-		}
-		return s.Ready(service)
-	})
-	if err != nil {
-		return fmt.Errorf("%w\n%s", err, s.LogTail(service, 45))
-	}
-	return nil
-}
-
-// Ready asks a service whether it is ready.
-func (s *Stack) Ready(service Service) error {
-	_, err := s.Get(service, "/readyz")
-	return err
-}
-
-// Get asks a service's health server.
-func (s *Stack) Get(service Service, path string) (string, error) {
-	ns := lab.Root
-	if service == Probe {
-		ns = s.ProbeIn
-	}
-	transport := &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(_ context.Context, network, address string) (conn net.Conn, err error) {
-			err = s.Lab.Do(ns, func() error {
-				conn, err = net.DialTimeout(network, address, time.Second)
-				return err
-			})
-			return conn, err
-		},
-	}
-	client := http.Client{Transport: transport, Timeout: 2 * time.Second}
-	resp, err := client.Get("http://" + s.health[service].String() + path)
-	if err != nil {
-		return "", fmt.Errorf("asking %s: %w", service, err)
-	}
-	defer resp.Body.Close()
-	body, err := readAll(resp.Body)
-	if err != nil {
-		return "", fmt.Errorf("asking %s: %w", service, err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		return body, fmt.Errorf("asking %s: %s: %s", service, resp.Status, strings.TrimSpace(body))
-	}
-	return body, nil
 }
 
 // ended returns an error if the service is not running.
@@ -319,6 +258,19 @@ func (s *Stack) Environment() string { return "WEIR_KAFKA_BROKERS=" + s.Brokers 
 
 // HealthAddress returns where a service answers /healthz, /readyz, /metrics.
 func (s *Stack) HealthAddress(service Service) string { return s.health[service].String() }
+
+// PageURL is where the ring serves its page.
+func (s *Stack) PageURL() string { return "http://" + s.HealthAddress(Ring) + "/" }
+
+// portOf returns a free port for a service, the ring's own if it is free.
+func portOf(service Service) (uint16, error) {
+	if service == Ring {
+		if l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(ringPort)); err == nil {
+			return ringPort, l.Close()
+		}
+	}
+	return freePort()
+}
 
 // freePort returns a TCP port of the loopback that was free a moment ago.
 func freePort() (uint16, error) {

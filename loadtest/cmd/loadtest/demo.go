@@ -80,12 +80,12 @@ func runServices(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
-	s, err := stack.Start(ctx, stack.Options{Bin: dir, Lab: l, Brokers: *brokers, Interface: *ifname, Host: host})
+	s, err := stack.Start(ctx, stack.Options{Bin: dir, Lab: l, Brokers: *brokers, Interface: *ifname, Host: host, Services: stack.All()})
 	if err != nil {
 		return err
 	}
-	fmt.Printf("Weir observes %s: it counts, and reports what it would drop, but drops nothing.\n  export %s\n  %s/weir top\n  %s/weir status\nLogs are in %s. Ctrl-C ends it.\n",
-		s.Key, s.Environment(), dir, dir, s.Dir)
+	fmt.Printf("Weir observes %s: it counts, and reports what it would drop, but drops nothing.\nThe page is at %s; in a terminal:\n  export %s\n  %s/weir top\n  %s/weir status\nLogs are in %s. Ctrl-C ends it.\n",
+		s.Key, s.PageURL(), s.Environment(), dir, dir, s.Dir)
 	return s.Watch(ctx)
 }
 
