@@ -21,6 +21,8 @@ const (
 	queueLength = 1024
 	perSecond   = 100
 	burst       = 1000
+	retryEvery  = 500 * time.Millisecond
+	retryFor    = 30 * time.Second // from when it happened; then it is dropped
 )
 
 // Publisher is the way out for events. The zero value is not usable.
@@ -30,13 +32,16 @@ type Publisher struct {
 	host    string
 	log     *slog.Logger
 	queue   chan events.Record
+	failed  chan events.Record // to be sent again
+	renewal kafka.Renewal
 	dropped atomic.Uint64
 	sent    atomic.Uint64
 }
 
 // New returns a publisher; Run sends.
 func New(topic, service, host string, log *slog.Logger) *Publisher {
-	return &Publisher{topic: topic, service: service, host: host, log: log, queue: make(chan events.Record, queueLength)}
+	return &Publisher{topic: topic, service: service, host: host, log: log,
+		queue: make(chan events.Record, queueLength), failed: make(chan events.Record, queueLength)}
 }
 
 // Publish queues e and logs it. Time, service and host are filled in.
@@ -64,14 +69,21 @@ func (p *Publisher) Publish(e events.Record) {
 // Counts returns how many events were sent and how many dropped.
 func (p *Publisher) Counts() (sent, dropped uint64) { return p.sent.Load(), p.dropped.Load() }
 
-// Run sends queued events until ctx ends. While the broker is away they wait in
-// the queue.
+// Run sends queued events until ctx ends. While the broker is away they wait,
+// and those that fail, as when the topic was deleted, are sent again for a while.
 func (p *Publisher) Run(ctx context.Context, client *kgo.Client) error {
+	retry := time.NewTicker(retryEvery)
+	defer retry.Stop()
 	tokens, last := float64(burst), time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-retry.C:
+			p.renewal.Renew(client, p.topic)
+			for range len(p.failed) {
+				p.send(ctx, client, <-p.failed)
+			}
 		case e := <-p.queue:
 			now := time.Now()
 			tokens = min(burst, tokens+perSecond*now.Sub(last).Seconds())
@@ -81,17 +93,22 @@ func (p *Publisher) Run(ctx context.Context, client *kgo.Client) error {
 				continue
 			}
 			tokens--
+			p.write(ctx, e)
 			p.send(ctx, client, e)
 		}
 	}
 }
 
-func (p *Publisher) send(ctx context.Context, client *kgo.Client, e events.Record) {
+// write logs an event.
+func (p *Publisher) write(ctx context.Context, e events.Record) {
 	level := slog.LevelInfo
 	if e.Severity != events.Info {
 		level = slog.LevelWarn
 	}
 	p.log.Log(ctx, level, e.Reason, "event", e.Kind, "interface", e.Interface, "key", e.Key, "offset", e.Offset)
+}
+
+func (p *Publisher) send(ctx context.Context, client *kgo.Client, e events.Record) {
 	value, err := events.Encode(e)
 	if err != nil {
 		p.log.Error("encoding an event", "error", err)
@@ -99,10 +116,23 @@ func (p *Publisher) send(ctx context.Context, client *kgo.Client, e events.Recor
 		return
 	}
 	client.TryProduce(ctx, kafka.Record(p.topic, schemas.SchemaEvents, []byte(e.RecordKey()), value), func(_ *kgo.Record, err error) {
-		if err != nil {
-			p.dropped.Add(1)
+		if err == nil {
+			p.sent.Add(1)
 			return
 		}
-		p.sent.Add(1)
+		p.renewal.Note(err)
+		p.again(ctx, e)
 	})
+}
+
+// again queues an event that was not sent, unless it is old.
+func (p *Publisher) again(ctx context.Context, e events.Record) {
+	if ctx.Err() == nil && time.Since(e.At) < retryFor {
+		select {
+		case p.failed <- e:
+			return
+		default:
+		}
+	}
+	p.dropped.Add(1)
 }

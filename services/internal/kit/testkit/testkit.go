@@ -5,6 +5,7 @@ package testkit
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -96,18 +98,46 @@ func Client(t testing.TB, cfg *kafka.Config, opts ...kgo.Opt) *kgo.Client {
 // ApplyTopics creates Weir's topics as the contract has them.
 func ApplyTopics(t testing.TB, cfg *kafka.Config) {
 	t.Helper()
+	for _, s := range schemas.Specs(cfg.Topics(), 0, 1) {
+		create(t, cfg, s)
+	}
+}
+
+// Recreate deletes one of Weir's topics and creates it again: it is another
+// topic then, under the same name.
+func Recreate(t testing.TB, cfg *kafka.Config, topic string) {
+	t.Helper()
+	ctx, stop := context.WithTimeout(context.Background(), 20*time.Second)
+	defer stop()
+	if _, err := kadm.NewClient(Client(t, cfg)).DeleteTopic(ctx, topic); err != nil {
+		t.Fatalf("deleting %s: %v", topic, err)
+	}
+	for _, s := range schemas.Specs(cfg.Topics(), 0, 1) {
+		if s.Name == topic {
+			create(t, cfg, s)
+			return
+		}
+	}
+	t.Fatalf("%s is none of Weir's topics", topic)
+}
+
+// create waits for a topic that is just being deleted.
+func create(t testing.TB, cfg *kafka.Config, s schemas.TopicSpec) {
+	t.Helper()
 	admin := kadm.NewClient(Client(t, cfg))
 	ctx, stop := context.WithTimeout(context.Background(), 20*time.Second)
 	defer stop()
-	for _, s := range schemas.Specs(cfg.Topics(), 0, 1) {
-		configs := map[string]*string{}
-		for k, v := range s.Configs {
-			configs[k] = &v
-		}
-		if _, err := admin.CreateTopic(ctx, s.Partitions, s.Replication, configs, s.Name); err != nil {
+	configs := map[string]*string{}
+	for k, v := range s.Configs {
+		configs[k] = &v
+	}
+	Eventually(t, 20*time.Second, "creating "+s.Name, func() bool {
+		_, err := admin.CreateTopic(ctx, s.Partitions, s.Replication, configs, s.Name)
+		if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 			t.Fatalf("creating %s: %v", s.Name, err)
 		}
-	}
+		return err == nil
+	})
 }
 
 // Eventually polls until ok, or fails the test after limit.
