@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-net/weir/schemas"
@@ -18,9 +19,9 @@ import (
 	"github.com/weir-net/weir/schemas/events"
 	"github.com/weir-net/weir/schemas/rates"
 	"github.com/weir-net/weir/schemas/status"
+	"github.com/weir-net/weir/services/internal/detect/engine"
 	"github.com/weir-net/weir/services/internal/kit/kafka"
 	"github.com/weir-net/weir/services/internal/kit/replay"
-	"github.com/weir-net/weir/services/internal/detect/engine"
 )
 
 // Desk runs one engine.
@@ -36,6 +37,7 @@ type Desk struct {
 	mu      sync.Mutex
 	engine  *engine.Engine
 	mine    map[int32]bool // partitions of rates that this instance reads
+	count   int32          // partitions that rates has; 0 before any is assigned
 	replays bool           // a replay of the commands is under way
 
 	joined atomic.Bool
@@ -101,7 +103,7 @@ func (d *Desk) decide(ctx context.Context) error {
 		kgo.AutoCommitInterval(time.Second),
 		// Rates are the present: what nobody has read yet is past.
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd()),
-		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { d.assign(m, true) }),
+		kgo.OnPartitionsAssigned(d.assigned),
 		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { d.assign(m, false) }),
 		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { d.assign(m, false) }),
 	)...)
@@ -130,6 +132,25 @@ func (d *Desk) decide(ctx context.Context) error {
 		}
 		d.rates(ctx, fetches)
 	}
+}
+
+// assigned asks how many partitions there are: added ones are assigned too.
+func (d *Desk) assigned(ctx context.Context, client *kgo.Client, m map[string][]int32) {
+	ctx, stop := context.WithTimeout(ctx, 3*time.Second)
+	defer stop()
+	listed, err := kadm.NewClient(client).ListTopics(ctx, d.Topics.Rates)
+	if err == nil {
+		err = listed[d.Topics.Rates].Err
+	}
+	if err != nil {
+		d.Log.Warn("asking for the partitions of the rates", "error", err)
+	}
+	if n := len(listed[d.Topics.Rates].Partitions); n > 0 {
+		d.mu.Lock()
+		d.count = int32(n)
+		d.mu.Unlock()
+	}
+	d.assign(m, true)
 }
 
 func (d *Desk) assign(m map[string][]int32, mine bool) {
@@ -281,14 +302,16 @@ func (d *Desk) status(ctx context.Context, r *kgo.Record) {
 	if d.replays {
 		return
 	}
-	p := schemas.Partition([]byte(schemas.InterfaceKey(s.Host, s.Interface)), d.partitions())
-	if out := d.engine.Status(&s, d.mine[p], time.Now()); len(out) > 0 {
+	if out := d.engine.Status(&s, d.decidesFor(schemas.InterfaceKey(s.Host, s.Interface)), time.Now()); len(out) > 0 {
 		d.write(ctx, out)
 	}
 }
 
-// partitions of the rates topic are fixed by the contract.
-func (d *Desk) partitions() int32 { return schemas.DefaultPartitions }
+// decidesFor reports whether this instance reads the rates of an interface.
+// The caller holds mu.
+func (d *Desk) decidesFor(key string) bool {
+	return d.count > 0 && d.mine[schemas.Partition([]byte(key), d.count)]
+}
 
 var _ replay.Reader = (*Desk)(nil)
 

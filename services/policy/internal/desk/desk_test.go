@@ -1,0 +1,64 @@
+package desk
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/weir-net/weir/schemas/events"
+	"github.com/weir-net/weir/services/internal/detect/engine"
+	"github.com/weir-net/weir/services/internal/detect/rules"
+	"github.com/weir-net/weir/services/internal/kit/kafka"
+	"github.com/weir-net/weir/services/internal/kit/testkit"
+)
+
+// newDesk returns a desk with the embedded rules, on the given brokers.
+func newDesk(t *testing.T, cfg *kafka.Config) *Desk {
+	t.Helper()
+	r, err := rules.Load("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts, err := cfg.Options("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := New(engine.New(engine.Options{Rules: r}))
+	d.Topics, d.Options, d.Client, d.Group, d.Instance = cfg.Topics(), opts, testkit.Client(t, cfg), "policy", "one"
+	d.Publish, d.Log = func(events.Record) {}, slog.New(slog.DiscardHandler)
+	return d
+}
+
+// TestPartitionsAreAsked: whoever made the topic with another number of
+// partitions than the contract's still has their leases renewed.
+func TestPartitionsAreAsked(t *testing.T) {
+	_, cfg := testkit.Double(t)
+	admin := kadm.NewClient(testkit.Client(t, cfg))
+	ctx, stop := context.WithTimeout(context.Background(), 30*time.Second)
+	defer stop()
+	cfg.TopicPrefix = "other."
+	if _, err := admin.CreateTopic(ctx, 3, 1, nil, cfg.Topics().Rates); err != nil {
+		t.Fatal(err)
+	}
+	d := newDesk(t, cfg)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
+	wg.Go(func() { _ = d.Decide(ctx) })
+
+	testkit.Eventually(t, 10*time.Second, "the only instance decides for every interface", func() bool {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		for i := range 50 {
+			if !d.decidesFor(fmt.Sprintf("host%d/eth0", i)) {
+				return false
+			}
+		}
+		return true
+	})
+}
