@@ -30,8 +30,14 @@ func (s Stages) Values() []time.Duration {
 }
 
 // stages splits the time between first and drop by the records that led to d.
-// A record that cannot be found leaves its stage, and those before, zero.
 func (s *Scenario) stages(d watch.Decision, first, drop time.Duration) Stages {
+	return Split(d, s.Rates.All(), s.Windows.All(), first, drop)
+}
+
+// Split splits the time between first and drop, both boot times, by the records
+// that led to d. A record that cannot be found leaves its stage, and those
+// before, zero.
+func Split(d watch.Decision, rates []watch.Rate, windows []watch.WindowSeen, first, drop time.Duration) Stages {
 	// Wall clock to boot time, as of now: clock steps within a run would show
 	// up as absurd stages.
 	wall := traffic.BootTime() - time.Duration(time.Now().UnixNano())
@@ -44,7 +50,7 @@ func (s *Scenario) stages(d watch.Decision, first, drop time.Duration) Stages {
 		return out
 	}
 	var rate *watch.Rate
-	for _, r := range s.Rates.All() {
+	for _, r := range rates {
 		if r.Err == nil && r.Rates.BootID == evidence.BootID && r.Rates.Seq == evidence.Seq {
 			rate = &r
 			break
@@ -55,7 +61,7 @@ func (s *Scenario) stages(d watch.Decision, first, drop time.Duration) Stages {
 	}
 	aggregated := min(rate.SeenAt, decided)
 	out.Decide = decided - aggregated
-	for _, w := range s.Windows.All() {
+	for _, w := range windows {
 		if w.BootID != evidence.BootID || w.Seq != evidence.Seq {
 			continue
 		}
