@@ -62,3 +62,18 @@ func TestPartitionsAreAsked(t *testing.T) {
 		return true
 	})
 }
+
+// TestCommandsRecreated: the desk finds the topic of its decisions again.
+func TestCommandsRecreated(t *testing.T) {
+	_, cfg := testkit.Double(t)
+	d := newDesk(t, cfg)
+	release := []engine.Decision{{Step: engine.Release, Key: "*|198.51.100.7/32|policy"}}
+	written := func() bool {
+		before := d.stats.Released.Load()
+		d.write(context.Background(), release)
+		return d.stats.Released.Load() > before
+	}
+	testkit.Eventually(t, 10*time.Second, "a decision is written", written)
+	testkit.Recreate(t, cfg, cfg.Topics().Commands)
+	testkit.Eventually(t, 20*time.Second, "one is written to the new topic", written)
+}
