@@ -61,7 +61,8 @@ struct address {
 struct packet {
 	struct address src;
 	struct address dst;
-	__u32 length; /* bytes of the frame, Ethernet header included */
+	__u32 length;  /* bytes of the frame, Ethernet header included */
+	__u32 packets; /* 1, unless the kernel merged several into this one */
 	__u16 sport;  /* host order; 0 when there is none */
 	__u16 dport;
 	__u8 family; /* 4 or 6 */
@@ -127,8 +128,8 @@ static __always_inline void *take(struct cursor *c, __u32 n)
 	return at;
 }
 
-/* Returns the EtherType behind at most three VLAN tags, or -1. */
-static __always_inline int parse_ethernet(struct cursor *c)
+/* Returns the EtherType behind at most that many VLAN tags, or -1. */
+static __always_inline int parse_ethernet(struct cursor *c, int tags)
 {
 	struct ethernet_header *eth = take(c, sizeof(*eth));
 	__u16 type;
@@ -136,8 +137,7 @@ static __always_inline int parse_ethernet(struct cursor *c)
 	if (!eth)
 		return -1;
 	type = bpf_ntohs(eth->type);
-#pragma unroll
-	for (int i = 0; i < MAX_VLAN_TAGS; i++) {
+	for (int i = 0; i < tags; i++) {
 		struct vlan_header *vlan;
 
 		if (type != ETHERTYPE_8021Q && type != ETHERTYPE_8021AD && type != ETHERTYPE_QINQ_OLD)
@@ -286,20 +286,24 @@ static __always_inline int parse_ipv6(struct cursor *c, struct packet *p)
 	return PARSE_IP;
 }
 
-static __always_inline int parse(void *data, void *end, struct packet *p)
+/* Parses what an EtherType says; -1 stands for a frame too short to have one.
+ * Sets all of p but its length, and leaves c behind the last header taken. */
+static __always_inline int parse_network(struct cursor *c, int type, struct packet *p)
 {
-	struct cursor c = {.pos = data, .end = end};
-	int type;
-
 	__builtin_memset(p, 0, sizeof(*p));
-	p->length = end - data;
+	p->packets = 1;
 	p->class = CLASS_OTHER;
-	type = parse_ethernet(&c);
 	if (type < 0)
 		return PARSE_MALFORMED;
 	if (type == ETHERTYPE_IPV4)
-		return parse_ipv4(&c, p);
+		return parse_ipv4(c, p);
 	if (type == ETHERTYPE_IPV6)
-		return parse_ipv6(&c, p);
+		return parse_ipv6(c, p);
 	return PARSE_NON_IP;
+}
+
+/* Parses a frame. */
+static __always_inline int parse(struct cursor *c, struct packet *p)
+{
+	return parse_network(c, parse_ethernet(c, MAX_VLAN_TAGS), p);
 }

@@ -17,5 +17,7 @@ volatile const __u32 target_ways = 1 << 12;
 volatile const __u64 seed = 0;
 /* Drop everything that is not IPv4 or IPv6, as the K-ONE program did. */
 volatile const __u8 strict = 0;
+/* TCX: the interface has no link layer, its packets begin with the IP header. */
+volatile const __u8 bare_ip = 0;
 /* Count off-link IPv6 sources by their upper 64 bits. */
 volatile const __u8 group_off_link = 1;

@@ -134,7 +134,7 @@ static __noinline int sketch_source(__u32 epoch, __u64 h, __u8 class)
 
 static __always_inline void add(struct counters *c, const struct packet *p)
 {
-	c->by_class[p->class & (NUM_CLASSES - 1)]++;
+	c->by_class[p->class & (NUM_CLASSES - 1)] += p->packets;
 	c->bytes += p->length;
 	if (p->class == CLASS_UDP)
 		c->udp_bytes += p->length;
@@ -195,7 +195,7 @@ static __always_inline void count_target(__u32 epoch, const struct packet *p, __
 		t = find_target(base + target_ways, TARGET_SPARE, p, 0, spare);
 	if (!t)
 		return;
-	t->packets++;
+	t->packets += p->packets;
 	t->bytes += p->length;
 	t->source_bits |= 1ULL << ((source_hash >> 20) & 63);
 	c->target_dropped = &t->dropped;
@@ -229,7 +229,7 @@ static __always_inline __u64 count_source(__u32 epoch, const struct packet *p, c
 		h = hash_address(&a);
 		s = find_source4(region(epoch) * source4_ways, a.w[0], h);
 		if (s) {
-			s->by_class[p->class & (NUM_CLASSES - 1)]++;
+			s->by_class[p->class & (NUM_CLASSES - 1)] += p->packets;
 			s->bytes_key += p->length;
 			if (p->class == CLASS_UDP)
 				s->udp_bytes += p->length;
@@ -247,7 +247,7 @@ static __always_inline __u64 count_source(__u32 epoch, const struct packet *p, c
 		h = hash_address(&a);
 		s = find_source6(region(epoch) * source6_ways, &a, h);
 		if (s) {
-			s->by_class[p->class & (NUM_CLASSES - 1)]++;
+			s->by_class[p->class & (NUM_CLASSES - 1)] += p->packets;
 			s->bytes_key += p->length;
 			s->port_pairs |= pair;
 			if (p->class == CLASS_UDP)
@@ -271,13 +271,13 @@ static __always_inline void count(__u32 epoch, const struct packet *p, const str
 	count_target(epoch, p, h, c);
 }
 
-static __always_inline void count_drop(struct counted *c)
+static __always_inline void count_drop(const struct packet *p, struct counted *c)
 {
-	c->totals->all.dropped++;
+	c->totals->all.dropped += p->packets;
 	if (c->in_other)
-		c->totals->other.dropped++;
+		c->totals->other.dropped += p->packets;
 	if (c->source_dropped)
-		(*c->source_dropped)++;
+		*c->source_dropped += p->packets;
 	if (c->target_dropped)
-		(*c->target_dropped)++;
+		*c->target_dropped += p->packets;
 }

@@ -59,26 +59,69 @@ static __always_inline void ask_exact(const struct control *ctl, const struct pa
 	}
 }
 
+/* A trie answers with the longest prefix, but a packet is subject to every lease
+ * that covers it, and the longest may be expired, suspended, meant for another
+ * interface, or the weaker one. So the trie is asked again for what is shorter,
+ * until a lease settles it or none is left. Nested leases are rare: most packets
+ * ask once. */
+struct prefix_walk {
+	struct prefix_key key;
+	struct decision *decision;
+	__u64 now;
+	__u8 settled; /* the action that no other lease of this trie can beat */
+	__u8 reason;
+	__u8 allow; /* ask the allowed, not the blocked */
+};
+
+#define PREFIX_BITS 32 /* family and selector, before the address */
+#define MAX_NESTED 129 /* prefix lengths of IPv6 */
+
+static __always_inline int ask_prefix(struct prefix_walk *w)
+{
+	struct prefix_value *v =
+		w->allow ? bpf_map_lookup_elem(&allowed, &w->key) : bpf_map_lookup_elem(&prefixes, &w->key);
+
+	if (!v)
+		return 1;
+	consider(w->decision, v->lease, w->reason, w->now);
+	if (w->decision->action >= w->settled || v->bits == 0)
+		return 1;
+	w->key.bits = PREFIX_BITS + v->bits - 1;
+	return 0;
+}
+
+static long ask_shorter(__u32 i, void *context)
+{
+	return ask_prefix(context);
+}
+
+static __always_inline void ask_all_prefixes(struct prefix_walk *w)
+{
+	if (!ask_prefix(w))
+		bpf_loop(MAX_NESTED, ask_shorter, w, 0);
+}
+
 static __always_inline void ask_prefixes(const struct control *ctl, const struct packet *p, struct decision *d,
 					 __u64 now)
 {
-	struct prefix_key key = {.bits = p->family == 4 ? 64 : 160, .family = p->family, .address = p->src};
-	__u32 *i;
+	__u32 bits = PREFIX_BITS + (p->family == 4 ? 32 : 128);
+	struct prefix_walk w = {
+		.key = {.bits = bits, .family = p->family, .address = p->src},
+		.decision = d,
+		.now = now,
+		.settled = ACTION_DROP,
+		.reason = REASON_DROP_PREFIX,
+	};
 
-	if (ctl->prefix_any) {
-		i = bpf_map_lookup_elem(&prefixes, &key);
-		if (i)
-			consider(d, *i, REASON_DROP_PREFIX, now);
-	}
+	if (ctl->prefix_any)
+		ask_all_prefixes(&w);
 	if (ctl->prefix_class) {
-		key.selector = p->class + 1;
-		i = bpf_map_lookup_elem(&prefixes, &key);
-		if (i)
-			consider(d, *i, REASON_DROP_PREFIX, now);
-		key.selector = SELECTOR_PROTOCOL | p->protocol;
-		i = bpf_map_lookup_elem(&prefixes, &key);
-		if (i)
-			consider(d, *i, REASON_DROP_PREFIX, now);
+		w.key.bits = bits;
+		w.key.selector = p->class + 1;
+		ask_all_prefixes(&w);
+		w.key.bits = bits;
+		w.key.selector = SELECTOR_PROTOCOL | p->protocol;
+		ask_all_prefixes(&w);
 	}
 }
 
@@ -153,22 +196,24 @@ static __always_inline void ask_signatures(const struct control *ctl, const stru
 
 static __always_inline int is_allowed(const struct control *ctl, const struct packet *p, __u64 now)
 {
-	struct prefix_key key = {.bits = p->family == 4 ? 64 : 160, .family = p->family};
+	__u32 bits = PREFIX_BITS + (p->family == 4 ? 32 : 128);
 	struct decision d = {};
-	__u32 *i;
+	struct prefix_walk w = {
+		.key = {.bits = bits, .family = p->family, .address = p->src},
+		.decision = &d,
+		.now = now,
+		.settled = ACTION_ALLOW,
+		.reason = REASON_PASS_ALLOW,
+		.allow = 1,
+	};
 
-	if (ctl->allow_source) {
-		key.address = p->src;
-		i = bpf_map_lookup_elem(&allowed, &key);
-		if (i)
-			consider(&d, *i, REASON_PASS_ALLOW, now);
-	}
-	if (ctl->allow_destination) {
-		key.address = p->dst;
-		key.selector = 1;
-		i = bpf_map_lookup_elem(&allowed, &key);
-		if (i)
-			consider(&d, *i, REASON_PASS_ALLOW, now);
+	if (ctl->allow_source)
+		ask_all_prefixes(&w);
+	if (ctl->allow_destination && !d.lease) {
+		w.key.bits = bits;
+		w.key.address = p->dst;
+		w.key.selector = 1;
+		ask_all_prefixes(&w);
 	}
 	return d.action == ACTION_ALLOW;
 }
@@ -215,7 +260,7 @@ static __always_inline int exceeds(struct decision *d, const struct packet *p, _
 			byte_time = &b->byte_time;
 		}
 	}
-	cost = l->packet_cost;
+	cost = l->packet_cost * p->packets;
 	if (cost && !conforms(packet_time, ticks, cost, cost > BURST ? cost : BURST))
 		return 1;
 	cost = (l->byte_cost * p->length) >> 8;
@@ -252,7 +297,7 @@ static __always_inline __u32 filter(const struct control *ctl, const struct pack
 		return REASON_PASS;
 	if (d.action == ACTION_OBSERVE || (d.action == ACTION_RATE_LIMIT && !exceeds(&d, p, now))) {
 		if (d.action == ACTION_OBSERVE) {
-			__sync_fetch_and_add(&d.lease->would, 1);
+			__sync_fetch_and_add(&d.lease->would, p->packets);
 			__sync_fetch_and_add(&d.lease->would_bytes, p->length);
 			d.lease->last = now;
 		}
@@ -261,11 +306,11 @@ static __always_inline __u32 filter(const struct control *ctl, const struct pack
 	reason = d.reason + (d.action == ACTION_RATE_LIMIT ? REASON_LIMIT_SOURCE - REASON_DROP_SOURCE : 0);
 	d.lease->last = now;
 	if (mode == MODE_OBSERVE) {
-		__sync_fetch_and_add(&d.lease->would, 1);
+		__sync_fetch_and_add(&d.lease->would, p->packets);
 		__sync_fetch_and_add(&d.lease->would_bytes, p->length);
 		return REASON_WOULD_DROP;
 	}
-	__sync_fetch_and_add(&d.lease->packets, 1);
+	__sync_fetch_and_add(&d.lease->packets, p->packets);
 	__sync_fetch_and_add(&d.lease->bytes, p->length);
 	return reason;
 }

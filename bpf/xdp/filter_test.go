@@ -210,3 +210,30 @@ func TestFullTableSaysSo(t *testing.T) {
 		t.Error("a full table forgot what it had")
 	}
 }
+
+// TestNarrowerPrefixHidesNoWider: what a trie answers with first may be expired,
+// suspended, of another interface or weaker than a wider lease.
+func TestNarrowerPrefixHidesNoWider(t *testing.T) {
+	frame := synFrom("203.0.113.9")
+	wide, narrow := source("203.0.113.0/24"), source("203.0.113.0/28")
+	for name, hides := range map[string]Entry{
+		"expired":           {Match: narrow, Action: ActionDrop, Interfaces: 1, ExpiresAt: 1},
+		"suspended":         {Match: narrow, Action: ActionDrop, Interfaces: 1, Suspended: true},
+		"another interface": {Match: narrow, Action: ActionDrop, Interfaces: 2},
+		"weaker":            {Match: narrow, Action: ActionObserve, Interfaces: 1},
+	} {
+		r := newRig(t, Config{})
+		r.put(Entry{Match: wide, Action: ActionDrop, Interfaces: 1}, hides)
+		if got := reasonOf(t, r, 0, frame); got != "drop_prefix" {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+	r := newRig(t, Config{})
+	r.put(Entry{Match: source("203.0.113.9/32"), Action: ActionDrop, Interfaces: 1},
+		Entry{Match: wide, Action: ActionAllow, Interfaces: 1},
+		Entry{Match: narrow, Action: ActionAllow, Interfaces: 2},
+		Entry{Match: source("203.0.113.8/30"), Action: ActionAllow, Interfaces: 1, ExpiresAt: 1})
+	if got := reasonOf(t, r, 0, frame); got != "pass_allow" {
+		t.Errorf("an allow that is not live hid one that is: %s", got)
+	}
+}

@@ -39,30 +39,28 @@ type leaseTable struct {
 	byMatch    map[Match]uint32
 	stages     map[Match]stage
 	free       []uint32
-	prefixes   prefixTable
 	signatures []Match // dense, in the order of the map
 	counts     struct{ exactAny, exactClass, prefixAny, prefixClass, allowSource, allowDestination int }
 }
 
-// classify says where a lease goes, and under which selector. Allow leases win
+// classify says where a lease goes. Allow leases win
 // over everything; those for one address or prefix have a map of their own.
-func classify(m Match, a Action) (stage, uint8) {
+func classify(m Match, a Action) stage {
 	plain := m.SourcePort == 0 && m.DestinationPort == 0 && m.Variant == 0
 	whole := plain && m.Protocol == 0 && m.FlagMask == 0
 	if a == ActionAllow && whole && (m.Source.IsValid() != m.Destination.IsValid()) {
-		return stageAllow, 0
+		return stageAllow
 	}
 	if a == ActionAllow || !plain || m.Destination.IsValid() || !m.Source.IsValid() || m.Source.Bits() == 0 {
-		return stageSignature, 0
+		return stageSignature
 	}
-	selector, ok := selectorOf(m)
-	if !ok {
-		return stageSignature, 0
+	if _, ok := selectorOf(m); !ok {
+		return stageSignature
 	}
 	if m.Source.IsSingleIP() {
-		return stageExact, selector
+		return stageExact
 	}
-	return stagePrefix, selector
+	return stagePrefix
 }
 
 func selectorOf(m Match) (uint8, bool) {
@@ -81,7 +79,6 @@ func selectorOf(m Match) (uint8, bool) {
 
 func (t *leaseTable) rebuild(d *Datapath) error {
 	t.byMatch, t.stages = map[Match]uint32{}, map[Match]stage{}
-	t.prefixes = newPrefixTable()
 	for i := len(d.leases) - 1; i >= 0; i-- {
 		l := &d.leases[i]
 		if l.Used == 0 {
@@ -89,26 +86,20 @@ func (t *leaseTable) rebuild(d *Datapath) error {
 			continue
 		}
 		e := d.entry(l)
-		s, selector := classify(e.Match, e.Action)
+		s := classify(e.Match, e.Action)
 		t.byMatch[e.Match], t.stages[e.Match] = uint32(i), s
 		t.tally(e.Match, s, 1)
-		switch s {
-		case stagePrefix:
-			t.prefixes.add(e.Match.Source, selector, uint32(i))
-		case stageSignature:
+		if s == stageSignature {
 			t.signatures = append(t.signatures, e.Match)
 		}
 	}
 	// What the maps held when the earlier process died may be half a change:
 	// they are brought in line with the leases.
-	if err := d.syncPrefixes(); err != nil {
-		return err
-	}
 	if err := d.dropStale(); err != nil {
 		return err
 	}
 	for m, i := range t.byMatch {
-		if s := t.stages[m]; s == stageExact || s == stageAllow {
+		if s := t.stages[m]; s != stageSignature {
 			if err := d.publish(m, s, i); err != nil {
 				return err
 			}
@@ -121,111 +112,114 @@ func (t *leaseTable) rebuild(d *Datapath) error {
 	return nil
 }
 
-// dropStale removes what a half-done Delete left in the maps of single keys.
+// dropStale removes what a half-done Delete left in the maps of keys.
 func (d *Datapath) dropStale() error {
-	var stale []weirExactKey
-	var key weirExactKey
-	var i uint32
-	it := d.maps["exact"].Iterate()
-	for it.Next(&key, &i) {
-		if int(i) >= len(d.leases) || d.leases[i].Used == 0 {
+	live := func(i uint32) bool { return int(i) < len(d.leases) && d.leases[i].Used != 0 }
+	err := sweepMap(d.maps["exact"], func(_ weirExactKey, i uint32) bool { return live(i) })
+	for _, name := range []string{"prefixes", "allowed"} {
+		err = errors.Join(err, sweepMap(d.maps[name], func(_ weirPrefixKey, v weirPrefixValue) bool { return live(v.Lease) }))
+	}
+	return err
+}
+
+// sweepMap deletes the entries that keep refuses.
+func sweepMap[K, V any](m *ebpf.Map, keep func(K, V) bool) error {
+	var stale []K
+	var key K
+	var value V
+	it := m.Iterate()
+	for it.Next(&key, &value) {
+		if !keep(key, value) {
 			stale = append(stale, key)
 		}
 	}
 	if err := it.Err(); err != nil {
-		return fmt.Errorf("reading the exact sources: %w", err)
+		return fmt.Errorf("reading %v: %w", m, err)
 	}
 	for _, k := range stale {
-		if err := d.maps["exact"].Delete(k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return fmt.Errorf("removing a stale source: %w", err)
+		if err := m.Delete(k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("removing what is stale from %v: %w", m, err)
 		}
 	}
 	return nil
 }
 
 // Put inserts or replaces leases. One with the Match, Action and Interfaces of a
-// lease that is there is a renewal and keeps its counters. A prefix inside
-// another whose lease is stronger (and covers its interfaces) gets that one's
-// treatment. On ErrFull, the entries before the one that did not fit are in.
+// lease that is there is a renewal and keeps its counters. On ErrFull, the entries before the one that did not fit are in.
 func (d *Datapath) Put(entries []Entry) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var touched bool
-	var first error
+	defer d.writeCounts()
 	for _, e := range entries {
-		s, err := d.put(e)
-		touched = touched || s == stagePrefix
-		if err != nil {
-			first = fmt.Errorf("putting %v: %w", e.Match, err)
-			break
+		if err := d.put(e); err != nil {
+			return fmt.Errorf("putting %v: %w", e.Match, err)
 		}
 	}
-	if touched {
-		first = errors.Join(first, d.syncPrefixes())
-	}
-	d.writeCounts()
-	return first
+	return nil
 }
 
-func (d *Datapath) put(e Entry) (stage, error) {
+func (d *Datapath) put(e Entry) error {
 	t := &d.table
-	s, selector := classify(e.Match, e.Action)
+	s := classify(e.Match, e.Action)
 	i, exists := t.byMatch[e.Match]
 	if exists && t.stages[e.Match] != s {
 		if err := d.remove(e.Match); err != nil {
-			return s, err
+			return err
 		}
 		exists = false
 	}
 	if exists {
 		d.writeLease(i, e, d.leases[i].Wanted == uint8(e.Action) && d.leases[i].Interfaces == e.Interfaces)
-		return s, nil
+		return nil
 	}
 	if len(t.free) == 0 || (s == stageSignature && len(t.signatures) == MaxSignatures) {
-		return s, ErrFull
+		return ErrFull
 	}
 	i = t.free[len(t.free)-1]
 	d.writeLease(i, e, false)
 	t.free = t.free[:len(t.free)-1]
 	t.byMatch[e.Match], t.stages[e.Match] = i, s
 	t.tally(e.Match, s, 1)
-	switch s {
-	case stagePrefix:
-		t.prefixes.add(e.Match.Source, selector, i)
-	case stageSignature:
+	if s == stageSignature {
 		t.signatures = append(t.signatures, e.Match)
-		return s, d.writeSignature(len(t.signatures)-1, e.Match, i)
-	default:
-		if err := d.publish(e.Match, s, i); err != nil {
-			d.forget(e.Match, i)
-			return s, err
-		}
+		return d.writeSignature(len(t.signatures)-1, e.Match, i)
 	}
-	return s, nil
+	if err := d.publish(e.Match, s, i); err != nil {
+		d.forget(e.Match, i)
+		return err
+	}
+	return nil
 }
 
 // publish makes the program find lease i.
 func (d *Datapath) publish(m Match, s stage, i uint32) error {
-	name, key := d.key(m, s)
-	err := d.maps[name].Put(key, i)
+	name, key, bits := d.key(m, s)
+	var value any = i
+	if s != stageExact {
+		value = weirPrefixValue{Lease: i, Bits: uint32(bits)}
+	}
+	err := d.maps[name].Put(key, value)
 	if errors.Is(err, ebpf.ErrKeyExist) || isFull(err) {
 		return ErrFull
 	}
 	return err
 }
 
-func (d *Datapath) key(m Match, s stage) (string, any) {
-	if s == stageExact {
-		selector, _ := selectorOf(m)
+// key returns the map of a stage, the key of a match in it, and the length of
+// the prefix where it is one.
+func (d *Datapath) key(m Match, s stage) (name string, key any, bits int) {
+	selector, _ := selectorOf(m)
+	switch {
+	case s == stageExact:
 		k := weirExactKey{Family: family(m.Source), Selector: selector}
 		k.Address.W = words(m.Source.Addr())
-		return "exact", k
+		return "exact", k, 0
+	case s == stagePrefix:
+		return "prefixes", prefixKeyOf(m.Source, selector), m.Source.Bits()
+	case m.Source.IsValid():
+		return "allowed", prefixKeyOf(m.Source, 0), m.Source.Bits()
 	}
-	p, direction := m.Source, uint8(0)
-	if !p.IsValid() {
-		p, direction = m.Destination, 1
-	}
-	return "allowed", prefixKeyOf(p, direction)
+	return "allowed", prefixKeyOf(m.Destination, 1), m.Destination.Bits()
 }
 
 func prefixKeyOf(p netip.Prefix, selector uint8) weirPrefixKey {
@@ -249,9 +243,6 @@ func (d *Datapath) deleteAll(matches []Match) (n int, err error) {
 		n++
 		err = errors.Join(err, d.remove(m))
 	}
-	if n > 0 {
-		err = errors.Join(err, d.syncPrefixes())
-	}
 	d.writeCounts()
 	return n, err
 }
@@ -264,10 +255,6 @@ func (d *Datapath) remove(m Match) error {
 	atomic.StoreUint32(&d.leases[i].Action, 0)
 	var err error
 	switch s {
-	case stagePrefix:
-		selector, _ := selectorOf(m)
-		t.prefixes.remove(m.Source, selector)
-		err = d.syncPrefixes()
 	case stageSignature:
 		for at := range t.signatures {
 			if t.signatures[at] == m {
@@ -277,7 +264,7 @@ func (d *Datapath) remove(m Match) error {
 		}
 		err = d.writeSignatures()
 	default:
-		name, key := d.key(m, s)
+		name, key, _ := d.key(m, s)
 		if err = d.maps[name].Delete(key); errors.Is(err, ebpf.ErrKeyNotExist) {
 			err = nil
 		}

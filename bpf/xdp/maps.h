@@ -104,7 +104,7 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 1); /* (set at load) */
 	__type(key, struct prefix_key);
-	__type(value, __u32);
+	__type(value, struct prefix_value);
 } prefixes SEC(".maps");
 
 /* Allowed sources and destinations → lease. */
@@ -113,7 +113,7 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 1); /* (set at load) */
 	__type(key, struct prefix_key);
-	__type(value, __u32);
+	__type(value, struct prefix_value);
 } allowed SEC(".maps");
 
 /* Signatures, dense from 0 to control.signatures. */

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	layoutVersion = 1
+	layoutVersion = 2
 	targetWays    = 1 << 12
 	targetSpare   = 256
 	// totalWays are the IPv4 records of all CPUs together by default: 2 epochs ×

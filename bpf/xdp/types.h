@@ -10,7 +10,7 @@
 #define SKETCH_BITS 10 /* HyperLogLog registers: 2^10, error 3.3 % */
 #define SKETCH_SIZE (1 << SKETCH_BITS)
 #define MAX_SIGNATURES 256
-#define LAYOUT_VERSION 1
+#define LAYOUT_VERSION 2
 
 /* How a probe treats leases on one interface. */
 enum filter_mode { MODE_OBSERVE, MODE_ENFORCE, MODE_OFF };
@@ -196,6 +196,12 @@ struct prefix_key {
 	__u8 selector; /* allow: 0 source, 1 destination */
 	__u16 pad;
 	struct address address;
+};
+
+/* What a trie holds: the lease, and the length of its prefix. */
+struct prefix_value {
+	__u32 lease;
+	__u32 bits;
 };
 
 /* A signature, as the packet is compared with it: (packet & mask) == value. */

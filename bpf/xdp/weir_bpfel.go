@@ -114,6 +114,12 @@ type weirPrefixKey struct {
 	}
 }
 
+type weirPrefixValue struct {
+	_     structs.HostLayout
+	Lease uint32
+	Bits  uint32
+}
+
 type weirSignature struct {
 	_      structs.HostLayout
 	Source struct {
@@ -249,6 +255,8 @@ const (
 	weirMapTargets         = "targets"
 	weirMapVerdicts        = "verdicts"
 	weirProgWeir           = "weir"
+	weirProgWeirTcx        = "weir_tcx"
+	weirVarBareIp          = "bare_ip"
 	weirVarCpus            = "cpus"
 	weirVarGroupOffLink    = "group_off_link"
 	weirVarSeed            = "seed"
@@ -301,7 +309,8 @@ type weirSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type weirProgramSpecs struct {
-	Weir *ebpf.ProgramSpec `ebpf:"weir"`
+	Weir    *ebpf.ProgramSpec `ebpf:"weir"`
+	WeirTcx *ebpf.ProgramSpec `ebpf:"weir_tcx"`
 }
 
 // weirMapSpecs contains maps before they are loaded into the kernel.
@@ -329,6 +338,7 @@ type weirMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type weirVariableSpecs struct {
+	BareIp       *ebpf.VariableSpec `ebpf:"bare_ip"`
 	Cpus         *ebpf.VariableSpec `ebpf:"cpus"`
 	GroupOffLink *ebpf.VariableSpec `ebpf:"group_off_link"`
 	Seed         *ebpf.VariableSpec `ebpf:"seed"`
@@ -400,6 +410,7 @@ func (m *weirMaps) Close() error {
 //
 // It can be passed to loadWeirObjects or ebpf.CollectionSpec.LoadAndAssign.
 type weirVariables struct {
+	BareIp       *ebpf.Variable `ebpf:"bare_ip"`
 	Cpus         *ebpf.Variable `ebpf:"cpus"`
 	GroupOffLink *ebpf.Variable `ebpf:"group_off_link"`
 	Seed         *ebpf.Variable `ebpf:"seed"`
@@ -414,12 +425,14 @@ type weirVariables struct {
 //
 // It can be passed to loadWeirObjects or ebpf.CollectionSpec.LoadAndAssign.
 type weirPrograms struct {
-	Weir *ebpf.Program `ebpf:"weir"`
+	Weir    *ebpf.Program `ebpf:"weir"`
+	WeirTcx *ebpf.Program `ebpf:"weir_tcx"`
 }
 
 func (p *weirPrograms) Close() error {
 	return _WeirClose(
 		p.Weir,
+		p.WeirTcx,
 	)
 }
 

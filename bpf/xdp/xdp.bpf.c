@@ -1,7 +1,8 @@
 //go:build ignore
 
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Weir's XDP program: parse → count → filter → one exit that counts the reason.
+/* Weir's program, for XDP and for TCX: parse → count → filter → one exit that
+ * counts the reason.
  *
  * Order of verdicts, empty stages named: malformed, [fragments], [sessions],
  * [firewall], allow, exact source, source prefix, signature, token bucket,
@@ -14,6 +15,7 @@
 #include "maps.h"
 #include "count.h"
 #include "filter.h"
+#include "skb.h"
 
 static __always_inline int is_drop(__u32 reason)
 {
@@ -21,23 +23,22 @@ static __always_inline int is_drop(__u32 reason)
 }
 
 /* The only way out: no packet leaves without a reason counted. */
-static __always_inline int leave(__u32 reason)
+static __always_inline __u32 leave(const struct packet *p, __u32 reason)
 {
 	__u32 i = slot_id * NUM_REASONS + reason;
 	__u64 *n = bpf_map_lookup_elem(&verdicts, &i);
 
 	if (n)
-		(*n)++;
-	return is_drop(reason) ? XDP_DROP : XDP_PASS;
+		*n += p->packets;
+	return reason;
 }
 
-static __always_inline __u32 decide(struct xdp_md *ctx)
+static __always_inline __u32 decide(int parsed, const struct packet *p)
 {
 	__u32 zero = 0, id = slot_id;
 	struct counted counted = {};
 	struct control *ctl = bpf_map_lookup_elem(&control_page, &zero);
 	struct slot *slot = bpf_map_lookup_elem(&slots, &id);
-	struct packet packet;
 	__u32 epoch, reason;
 
 	if (!ctl || !slot)
@@ -46,31 +47,48 @@ static __always_inline __u32 decide(struct xdp_md *ctx)
 	counted.totals = totals_of(epoch);
 	if (!counted.totals)
 		return REASON_PASS;
-	switch (parse((void *)(long)ctx->data, (void *)(long)ctx->data_end, &packet)) {
+	switch (parsed) {
 	case PARSE_NON_IP:
-		counted.totals->non_ip++;
-		counted.totals->non_ip_bytes += packet.length;
+		counted.totals->non_ip += p->packets;
+		counted.totals->non_ip_bytes += p->length;
 		if (strict && slot->mode == MODE_ENFORCE)
 			return REASON_DROP_NON_IP;
 		return REASON_PASS_NON_IP;
 	case PARSE_MALFORMED:
-		counted.totals->malformed++;
-		counted.totals->malformed_bytes += packet.length;
+		counted.totals->malformed += p->packets;
+		counted.totals->malformed_bytes += p->length;
 		return slot->mode == MODE_OFF ? REASON_PASS_OFF : REASON_DROP_MALFORMED;
 	}
-	count(epoch, &packet, slot, &counted);
+	count(epoch, p, slot, &counted);
 	if (slot->mode == MODE_OFF)
 		return REASON_PASS_OFF;
-	reason = filter(ctl, &packet, slot->mode);
+	reason = filter(ctl, p, slot->mode);
 	if (is_drop(reason))
-		count_drop(&counted);
+		count_drop(p, &counted);
 	return reason;
 }
 
-SEC("xdp")
+/* "frags": a frame may be spread over several buffers, as jumbo frames are. Its
+ * headers are in the first. */
+SEC("xdp.frags")
 int weir(struct xdp_md *ctx)
 {
-	return leave(decide(ctx));
+	struct cursor c = {.pos = (void *)(long)ctx->data, .end = (void *)(long)ctx->data_end};
+	struct packet packet;
+	int parsed = parse(&c, &packet);
+
+	packet.length = bpf_xdp_get_buff_len(ctx);
+	return is_drop(leave(&packet, decide(parsed, &packet))) ? XDP_DROP : XDP_PASS;
+}
+
+/* The same for interfaces that have packets rather than frames to offer. */
+SEC("tcx/ingress")
+int weir_tcx(struct __sk_buff *skb)
+{
+	struct packet packet;
+	int parsed = parse_skb(skb, &packet);
+
+	return is_drop(leave(&packet, decide(parsed, &packet))) ? TCX_DROP : TCX_NEXT;
 }
 
 char _license[] SEC("license") = "GPL";

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What TCX has to do before a packet is as XDP would have seen it. A socket
+ * buffer differs from a frame in three ways:
+ *
+ *   - only its beginning may be in reach; the rest has to be pulled in,
+ *   - the outer VLAN tag is beside it, not in it,
+ *   - it may be several packets in one: merged by GRO, or never cut because the
+ *     sender is on this machine. Then headers are there once, for all of them. */
+#pragma once
+
+#include "consts.h"
+#include "types.h"
+
+/* What TCX programs return; older headers lack them. */
+#define TCX_NEXT -1 /* pass, unless a program behind this one objects */
+#define TCX_DROP 2
+
+#define VLAN_TAG 4
+/* Pulled in at most: Ethernet, two tags, IPv6, some extensions and TCP. */
+#define PULL 256
+
+/* Returns the bytes that precede the payload. */
+static __always_inline __u32 headers_of(struct __sk_buff *skb, const struct packet *p, __u32 parsed)
+{
+	__u8 offset;
+
+	/* The parser stands 20 bytes into TCP; the options are behind. */
+	if (p->class > CLASS_TCP_OTHER || bpf_skb_load_bytes(skb, parsed - 8, &offset, 1))
+		return parsed;
+	return parsed + (offset >> 4) * 4 - 20;
+}
+
+/* Counts a packet that stands for several as those. */
+static __always_inline void unmerge(struct __sk_buff *skb, struct packet *p, __u32 headers)
+{
+	__u32 size = skb->gso_size;
+
+	p->packets = skb->gso_segs;
+	/* Some senders, virtual machines above all, leave the number out. */
+	if (!p->packets && p->length > headers)
+		p->packets = (p->length - headers + size - 1) / size;
+	if (!p->packets)
+		p->packets = 1;
+	p->length += (p->packets - 1) * headers;
+}
+
+/* Parses skb like the frame that it was. Returns as parse does. */
+static __always_inline int parse_skb(struct __sk_buff *skb, struct packet *p)
+{
+	__u32 tag = skb->vlan_present ? VLAN_TAG : 0, parsed = 0;
+	int result = PARSE_MALFORMED;
+
+	/* The second time is for packets whose headers were out of reach. */
+#pragma clang loop unroll(disable)
+	for (int attempt = 0; attempt < 2; attempt++) {
+		void *data = (void *)(long)skb->data;
+		struct cursor c = {.pos = data, .end = (void *)(long)skb->data_end};
+		int type = bare_ip ? bpf_ntohs(skb->protocol) : parse_ethernet(&c, MAX_VLAN_TAGS - !!tag);
+		__u32 linear = c.end - data;
+
+		result = parse_network(&c, type, p);
+		parsed = c.pos - data;
+		if (result == PARSE_NON_IP || (result == PARSE_IP && p->class != CLASS_OTHER))
+			break;
+		if (linear >= PULL || linear >= skb->len)
+			break;
+		if (bpf_skb_pull_data(skb, skb->len < PULL ? skb->len : PULL))
+			break;
+	}
+	p->length = skb->len;
+	if (skb->gso_size)
+		unmerge(skb, p, headers_of(skb, p, parsed));
+	p->length += p->packets * tag;
+	return result;
+}
