@@ -40,6 +40,10 @@ run: root build ## run all services on a real interface, observing only: make ru
 	@[ -n "$(IFACE)" ] || { echo "say which: make run IFACE=eth0"; exit 1; }
 	@bin/loadtest run --iface $(IFACE)
 
+.PHONY: bench
+bench: root build ## what a packet costs, beside the floor and other designs; records it in loadtest/results
+	@bin/loadtest bench -o loadtest/results/dataplane.json
+
 .PHONY: bench-ttm
 bench-ttm: root build ## time to mitigate, 20 repeats of each flood, and where the time goes
 	@bin/loadtest bench-ttm
@@ -70,6 +74,7 @@ generate: export BPF2GO_CC ?= $(notdir $(shell command -v clang-14 || echo clang
 generate: ## generate the BPF object and the protobuf code anew
 	@cd bpf/xdp && GOWORK=off go generate ./...
 	@cd schemas && GOWORK=off go generate ./...
+	@cd loadtest && GOWORK=off go generate ./bench/...
 
 .PHONY: check-generated
 check-generated: packages ## generating anew changes nothing

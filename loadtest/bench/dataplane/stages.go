@@ -1,0 +1,132 @@
+package dataplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/weir-net/weir/bpf/xdp"
+	"github.com/weir-net/weir/loadtest/bench/peers"
+	"github.com/weir-net/weir/loadtest/bench/results"
+	"github.com/weir-net/weir/loadtest/bench/testrun"
+)
+
+// Rows that goals and plots speak of.
+const (
+	rowFloor = "floor: flat table, batches of 32"
+	rowStock = "LRU_PERCPU_HASH"
+	rowKOne  = "K-ONE: two HASH, atomic"
+	rowWeir  = "Weir, whole program"
+)
+
+// bench is the subjects of one comparison and what they run on.
+type bench struct {
+	subjects []*testrun.Subject
+	closers  []func() error
+}
+
+func (b *bench) add(s *testrun.Subject, err error) error {
+	if err != nil {
+		return err
+	}
+	b.subjects = append(b.subjects, s)
+	return nil
+}
+
+func (b *bench) close() error {
+	var errs []error
+	for _, s := range b.subjects {
+		s.Close()
+	}
+	for i := len(b.closers) - 1; i >= 0; i-- {
+		errs = append(errs, b.closers[i]())
+	}
+	return errors.Join(errs...)
+}
+
+// addPeers loads the peers and makes subjects of those named, by row.
+func (b *bench) addPeers(entries int, named [][2]string) error {
+	set, err := peers.Load(entries)
+	if err != nil {
+		return err
+	}
+	b.closers = append(b.closers, func() error { set.Close(); return nil })
+	for _, n := range named {
+		p, err := set.Program(n[1])
+		if err != nil {
+			return err
+		}
+		if err := b.add(testrun.NewSubject(n[0], p, testrun.SYN())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addWeir opens a data plane and makes a subject of it.
+func (b *bench) addWeir(row string, cfg xdp.Config, f testrun.Frame) (*testrun.Weir, error) {
+	w, err := testrun.OpenWeir(cfg)
+	if err != nil {
+		return nil, err
+	}
+	b.closers = append(b.closers, w.Close)
+	return w, b.add(testrun.NewSubject(row, w.Program, f))
+}
+
+// nothing is the program that is subtracted; it comes first.
+var nothing = [2]string{"nothing", "nothing"}
+
+// stages measures the whole program against the floor and the stock designs at
+// each number of sources.
+func stages(ctx context.Context, c Config) (tables []results.Experiment, err error) {
+	t := results.Experiment{
+		ID: "stages", Title: "Cost per packet by number of sources, empty filter", Unit: "net ns per packet", Versus: rowFloor,
+		Method: "Every packet is a TCP SYN from a source picked at random. Every program has room for " +
+			count(uint32(c.Entries)) + " sources, the flat tables per CPU.",
+	}
+	var b bench
+	defer func() { err = errors.Join(err, b.close()) }()
+	err = b.addPeers(c.Entries, [][2]string{
+		nothing, {"parse", "parse"}, {"flat table, one by one", "flat"}, {rowFloor, "flat_batch"},
+		{rowStock, "lru_percpu"}, {rowKOne, "kone"},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := b.addWeir(rowWeir, xdp.Config{SourceWays: c.Entries}, testrun.SYN()); err != nil {
+		return nil, err
+	}
+	counts := []uint32{1, 1000, 10_000, 100_000, 1_000_000, 16_000_000}
+	if c.Quick {
+		counts = []uint32{1, 1000, 100_000, 1_000_000}
+	}
+	for _, n := range counts {
+		fmt.Fprintf(c.Log, "stages: %s sources\n", count(n))
+		if err := measure(ctx, c, &b, n, &t); err != nil {
+			return nil, err
+		}
+	}
+	return []results.Experiment{t}, nil
+}
+
+// measure compares the subjects with packets from n sources and adds a column.
+func measure(ctx context.Context, c Config, b *bench, n uint32, t *results.Experiment) error {
+	var costs []testrun.Cost
+	err := testrun.On(c.CPU, func() (err error) {
+		costs, err = testrun.Compare(ctx, c.Effort, b.subjects, func(s *testrun.Subject) error {
+			if err := s.Choose(1, n); err != nil {
+				return err
+			}
+			return s.Walk(min(n, 2*uint32(c.Entries))) // every source, or as many as there is room for
+		})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for i, s := range b.subjects[1:] {
+		k := costs[i+1]
+		t.Add(s.Name, count(n), k.Net, k.Low, k.High)
+	}
+	return nil
+}

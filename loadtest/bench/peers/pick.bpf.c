@@ -1,0 +1,77 @@
+//go:build ignore
+
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Gives every packet of a test run another source, then runs the program under
+ * test on it. BPF_PROG_TEST_RUN alone repeats one packet, which flatters every
+ * cache; the cost of this program is measured and subtracted. */
+#include <linux/bpf.h>
+#include <linux/types.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+/* The program under test. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} subject SEC(".maps");
+
+/* Where in the frame the four bytes that vary are. */
+volatile const __u32 offset = 26;
+/* Instead of running the subject, transmit: live frames of a sender. */
+volatile const __u32 transmit = 0;
+
+/* The sources are numbers first to first + count - 1. */
+__u32 first = 1;
+__u32 count = 1;
+__u32 next = 0;
+__u64 state = 1;
+/* Packets handed to the subject. */
+__u64 sent = 0;
+
+/* A bijection, so that n numbers are n addresses, spread over all of IPv4. Go's
+ * Address does the same. */
+static __always_inline __u32 scatter(__u32 x)
+{
+	x ^= x >> 16;
+	x *= 0x85ebca6b;
+	x ^= x >> 13;
+	x *= 0xc2b2ae35;
+	x ^= x >> 16;
+	return x;
+}
+
+static __always_inline int hand_over(struct xdp_md *ctx, __u32 number)
+{
+	void *data = (void *)(long)ctx->data;
+
+	if (data + offset + 4 > (void *)(long)ctx->data_end)
+		return XDP_ABORTED;
+	*(__u32 *)(data + offset) = bpf_htonl(scatter(first + number));
+	sent++;
+	if (transmit)
+		return XDP_TX;
+	bpf_tail_call(ctx, &subject, 0);
+	return XDP_ABORTED; /* there is no subject */
+}
+
+/* A source at random. */
+SEC("xdp")
+int pick(struct xdp_md *ctx)
+{
+	state = state * 6364136223846793005ULL + 1442695040888963407ULL;
+	return hand_over(ctx, (state >> 32) * count >> 32);
+}
+
+/* One source after the other. */
+SEC("xdp")
+int walk(struct xdp_md *ctx)
+{
+	__u32 number = next;
+
+	next = number + 1 < count ? number + 1 : 0;
+	return hand_over(ctx, number);
+}
+
+char _license[] SEC("license") = "GPL";
