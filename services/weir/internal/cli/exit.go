@@ -13,7 +13,7 @@ const (
 	ExitUsage      = 2 // a wrong argument or bad configuration
 	ExitNotApplied = 3 // written, but not applied everywhere in time, or refused
 	ExitNoProbe    = 4 // written, but there is no live probe that it concerns
-	ExitNothing    = 5 // there was nothing to release
+	ExitNothing    = 5 // there was nothing to release, or nothing is known
 	ExitDiffers    = 6 // topics differ from the contract
 )
 
@@ -24,7 +24,7 @@ const exitHelp = `Exit codes:
   2  wrong arguments or bad configuration
   3  written, but some probes have not applied it in time, or refused it
   4  written, but no live probe is concerned
-  5  nothing to release
+  5  nothing to release, or nothing known
   6  topics differ from the contract`
 
 // exitError carries an exit code. Its text, unless empty, goes to stderr.
