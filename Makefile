@@ -48,6 +48,12 @@ bench: root build ## what a packet costs, beside the floor and other designs; re
 bench-ttm: root build ## time to mitigate, 20 repeats of each flood, and where the time goes
 	@bin/loadtest bench-ttm
 
+# Captures are never part of the repository: a directory of them has a labels.json.
+WEIR_CAPTURES ?= $(wildcard $(abspath ../shared/pcaps))
+.PHONY: eval
+eval: root build ## hold the rules against labelled captures: WEIR_CAPTURES names the directory, QUICK=1 is short
+	@WEIR_CAPTURES="$(WEIR_CAPTURES)" QUICK="$(QUICK)" bin/loadtest eval
+
 .PHONY: test
 test: root packages build ## run every test; installs what is missing
 	@.ci/test $(MODULES) .ci

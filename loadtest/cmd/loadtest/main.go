@@ -27,6 +27,7 @@ func commands() []command {
 		{name: "run", summary: "run all services on a real interface, observing only", run: runServices},
 		{name: "replay", summary: "play a capture into a lab, and compare the counts with its labels", run: runReplay},
 		{name: "bench", summary: "measure what a packet costs, beside the floor and other designs", run: runDataplane},
+		{name: "eval", summary: "hold the rules against labelled captures, and print what became of them", run: runEval},
 		{name: "bench-ttm", summary: "measure the time to mitigate, and where it goes", run: runBench},
 		{name: "synthesize", summary: "write captures of our own making, with labels", run: runSynthesize},
 		{name: "clean", summary: "take down labs that were left", run: runClean},

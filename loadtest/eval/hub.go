@@ -1,0 +1,119 @@
+package eval
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/weir-net/weir/loadtest/lab"
+	"github.com/weir-net/weir/loadtest/stack"
+	"github.com/weir-net/weir/loadtest/watch"
+	"github.com/weir-net/weir/schemas"
+)
+
+// hub is what all probes of one policy have in common: broker, aggregator and
+// policy, and one reader of the topics, which hands each record to the run of
+// its host.
+type hub struct {
+	lab    *lab.Lab
+	stack  *stack.Stack
+	reader *watch.Reader
+
+	mu   sync.Mutex
+	runs map[string]*recorder // by host
+}
+
+// startHub starts the services of one policy. Rules are the text of a rules
+// file; empty: the embedded ones.
+func startHub(ctx context.Context, id, bin, rules string) (*hub, error) {
+	l, err := lab.New(lab.Config{ID: id, Bare: true})
+	if err != nil {
+		return nil, err
+	}
+	h := &hub{lab: l, runs: make(map[string]*recorder)}
+	if err := h.start(ctx, bin, rules); err != nil {
+		return nil, errors.Join(err, h.close())
+	}
+	return h, nil
+}
+
+func (h *hub) start(ctx context.Context, bin, rules string) error {
+	o := stack.Options{
+		Bin: bin, Lab: h.lab, Services: []stack.Service{stack.Aggregator, stack.Policy}, Env: make(map[stack.Service][]string),
+	}
+	if rules != "" {
+		dir, err := h.lab.TempDir()
+		if err != nil {
+			return err
+		}
+		file := filepath.Join(dir, "rules.yaml")
+		if err := os.WriteFile(file, []byte(rules), 0o600); err != nil {
+			return fmt.Errorf("writing rules: %w", err)
+		}
+		o.Env[stack.Policy] = []string{"WEIR_POLICY_RULES=" + file}
+	}
+	var err error
+	if h.stack, err = stack.Start(ctx, o); err != nil {
+		return err
+	}
+	t := h.stack.Topics
+	h.reader, err = watch.Read(ctx, h.stack.Brokers, watch.FromStart, map[string]func(watch.Record){
+		t.Counts: h.byKey((*recorder).counts), t.Rates: h.byKey((*recorder).rates), t.Commands: h.command,
+	})
+	return err
+}
+
+// of returns the run that plays into a host's probe.
+func (h *hub) of(host string) *recorder {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.runs[host]
+}
+
+// follow hands records of a host to r from now on, unfollow ends it.
+func (h *hub) follow(host string, r *recorder) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.runs[host] = r
+}
+
+func (h *hub) unfollow(host string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.runs, host)
+}
+
+func (h *hub) byKey(handle func(*recorder, watch.Record)) func(watch.Record) {
+	return func(rec watch.Record) {
+		host, _, err := schemas.ParseInterfaceKey(string(rec.Key))
+		if err != nil {
+			return
+		}
+		if r := h.of(host); r != nil {
+			handle(r, rec)
+		}
+	}
+}
+
+func (h *hub) command(rec watch.Record) {
+	var log watch.Log[watch.Decision]
+	watch.Decisions(&log)(rec)
+	for _, d := range log.All() {
+		if d.Released || d.Err != nil {
+			continue
+		}
+		if r := h.of(d.Command.Target.Host); r != nil {
+			r.decisions.Add(d)
+		}
+	}
+}
+
+func (h *hub) close() error {
+	if h.reader != nil {
+		h.reader.Close()
+	}
+	return h.lab.Close()
+}
