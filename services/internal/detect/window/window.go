@@ -58,9 +58,11 @@ type State struct {
 }
 
 // Resume returns the state that continues from a record of the table: what it
-// says of identity and losses stays, the sliding windows begin anew.
+// says of identity and losses stays, the sliding windows begin anew. The record
+// was made from chunk 0; whether the others of its window have been seen is not
+// known, so that each may come once.
 func Resume(r *rates.Record) *State {
-	s := &State{record: *r, whole: true}
+	s := &State{record: *r, whole: true, chunks: map[uint32]bool{0: true}}
 	s.record.Covered = 0
 	return s
 }
@@ -95,7 +97,7 @@ func (s *State) identify(r *counts.Record) (Result, bool) {
 	p := &s.record
 	switch {
 	case p.BootID == "":
-	case r.BootID == p.BootID && r.Seq < p.Seq, r.BootID == p.BootID && r.Seq == p.Seq && (s.chunks == nil || s.chunks[r.Chunk]):
+	case r.BootID == p.BootID && r.Seq < p.Seq, r.BootID == p.BootID && r.Seq == p.Seq && s.chunks[r.Chunk]:
 		p.Duplicates++
 		return Duplicate, false
 	case r.BootID == p.BootID && r.Seq == p.Seq:

@@ -187,6 +187,35 @@ func TestResumeKeepsIdentityAndStartsTheWindowsAnew(t *testing.T) {
 	}
 }
 
+// TestResumeWaitsForTheRestOfTheWindow: who takes an interface over in the middle
+// of a window gets the chunks that nobody has read yet, and they are no
+// duplicates.
+func TestResumeWaitsForTheRestOfTheWindow(t *testing.T) {
+	var s State
+	first := window("a", 1, tick, tick, 10)
+	first.Chunks = 3
+	s.Apply(first)
+	r := Resume(s.Record())
+	tail := *first
+	tail.Totals = nil
+	for i, want := range []Result{Ignored, Ignored, Duplicate, Duplicate} {
+		tail.Chunk = []uint32{1, 2, 1, 2}[i]
+		if got := r.Apply(&tail); got != want {
+			t.Errorf("chunk %d: %v, want %v", tail.Chunk, got, want)
+		}
+	}
+	if got := r.Apply(first); got != Duplicate {
+		t.Errorf("chunk 0, which the table has: %v, want %v", got, Duplicate)
+	}
+	if n := r.Record().Duplicates; n != 3 {
+		t.Errorf("%d duplicates, want 3", n)
+	}
+	r.Apply(window("a", 2, 2*tick, tick, 10))
+	if !r.Record().Complete {
+		t.Error("every chunk came, and the record says incomplete")
+	}
+}
+
 // TestSlidingAgainstReference compares random windows with a naive sum.
 func TestSlidingAgainstReference(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
