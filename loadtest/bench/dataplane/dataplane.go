@@ -29,6 +29,9 @@ type experiment struct {
 func plan() []experiment {
 	return []experiment{
 		{"stages", stages},
+		{"leases", leases},
+		{"frames", frames},
+		{"flood", flood},
 	}
 }
 

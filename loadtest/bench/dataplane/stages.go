@@ -102,22 +102,30 @@ func stages(ctx context.Context, c Config) (tables []results.Experiment, err err
 	}
 	for _, n := range counts {
 		fmt.Fprintf(c.Log, "stages: %s sources\n", count(n))
-		if err := measure(ctx, c, &b, n, &t); err != nil {
+		if err := measure(ctx, c, &b, firstSources(n), &t); err != nil {
 			return nil, err
 		}
 	}
 	return []results.Experiment{t}, nil
 }
 
-// measure compares the subjects with packets from n sources and adds a column.
-func measure(ctx context.Context, c Config, b *bench, n uint32, t *results.Experiment) error {
+// sources are those that packets come from, and the column that they make.
+type sources struct {
+	first, count uint32
+	column       string
+}
+
+func firstSources(n uint32) sources { return sources{1, n, count(n)} }
+
+// measure compares the subjects with packets from the sources and adds a column.
+func measure(ctx context.Context, c Config, b *bench, from sources, t *results.Experiment) error {
 	var costs []testrun.Cost
 	err := testrun.On(c.CPU, func() (err error) {
 		costs, err = testrun.Compare(ctx, c.Effort, b.subjects, func(s *testrun.Subject) error {
-			if err := s.Choose(1, n); err != nil {
+			if err := s.Choose(from.first, from.count); err != nil {
 				return err
 			}
-			return s.Walk(min(n, 2*uint32(c.Entries))) // every source, or as many as there is room for
+			return s.Walk(min(from.count, 2*uint32(c.Entries))) // every source, or as many as there is room for
 		})
 		return err
 	})
@@ -126,7 +134,7 @@ func measure(ctx context.Context, c Config, b *bench, n uint32, t *results.Exper
 	}
 	for i, s := range b.subjects[1:] {
 		k := costs[i+1]
-		t.Add(s.Name, count(n), k.Net, k.Low, k.High)
+		t.Add(s.Name, from.column, k.Net, k.Low, k.High)
 	}
 	return nil
 }

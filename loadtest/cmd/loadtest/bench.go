@@ -59,4 +59,3 @@ func runDataplane(ctx context.Context, args []string) error {
 	}
 	return report.Save(*out)
 }
-

@@ -1,0 +1,143 @@
+package dataplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/weir-net/weir/bpf/xdp"
+	"github.com/weir-net/weir/loadtest/bench/peers"
+	"github.com/weir-net/weir/loadtest/bench/results"
+	"github.com/weir-net/weir/loadtest/bench/testrun"
+)
+
+// Numbers of sources that packets do not come from, for leases that match none.
+const (
+	strangers        = 1 << 25
+	strangerPrefixes = 1 << 26
+)
+
+// Rows and columns that goals speak of.
+const (
+	rowNoLease     = "no lease"
+	row10k         = "10k exact"
+	row1M          = "1M exact"
+	rowPrefixes    = "100k prefixes"
+	columnPassing  = "100k sources, none listed"
+	column10kAll   = "10k sources, all listed"
+	column1MAll    = "1M sources, all listed"
+	leasesPerPut   = 8192 // as many as a record of the topic's replay brings
+	prefixLeases   = 100_000
+	exactFewLeases = 10_000
+	exactAllLeases = 1_000_000
+)
+
+// exactLeases returns drops of the sources numbered from first.
+func exactLeases(first, n uint32) []xdp.Entry {
+	entries := make([]xdp.Entry, n)
+	for i := range entries {
+		a := peers.Address(first + uint32(i))
+		entries[i] = drop(netip.PrefixFrom(a, 32))
+	}
+	return entries
+}
+
+// prefixesOf returns drops of prefixes from /24 to /31.
+func prefixesOf(first, n uint32) []xdp.Entry {
+	entries := make([]xdp.Entry, n)
+	for i := range entries {
+		a := peers.Address(first + uint32(i))
+		entries[i] = drop(netip.PrefixFrom(a, 24+i%8).Masked())
+	}
+	return entries
+}
+
+func drop(source netip.Prefix) xdp.Entry {
+	return xdp.Entry{Match: xdp.Match{Source: source}, Action: xdp.ActionDrop, Interfaces: ^uint64(0)}
+}
+
+// load puts leases in portions and returns how long that took.
+func load(w *testrun.Weir, entries []xdp.Entry) (time.Duration, error) {
+	start := time.Now()
+	for len(entries) > 0 {
+		n := min(len(entries), leasesPerPut)
+		if err := w.Put(entries[:n]); err != nil {
+			return 0, fmt.Errorf("loading leases: %w", err)
+		}
+		entries = entries[n:]
+	}
+	return time.Since(start), nil
+}
+
+// leases measures what loaded leases cost packets that match none, what packets
+// cost that match, and how fast leases are loaded.
+func leases(ctx context.Context, c Config) (tables []results.Experiment, err error) {
+	cost := results.Experiment{
+		ID: "leases", Title: "Cost per packet by leases loaded", Unit: "net ns per packet", Versus: rowNoLease,
+		Method: "Sources and leases are spread over all of IPv4. Prefixes are /24 to /31. Listed packets are dropped.",
+	}
+	bulk := results.Experiment{
+		ID: "bulk", Title: "Loading leases in bulk", Unit: "leases per second",
+		Method: fmt.Sprintf("Wall time of the control plane's API in portions of %d, until the last lease is in force.", leasesPerPut),
+	}
+	passing, listed10k, listed1M := &bench{}, &bench{}, &bench{}
+	defer func() { err = errors.Join(err, listed1M.close(), listed10k.close(), passing.close()) }()
+	for _, b := range []*bench{passing, listed10k, listed1M} {
+		if err := b.addPeers(c.Entries, [][2]string{nothing}); err != nil {
+			return nil, err
+		}
+	}
+	cfg := xdp.Config{SourceWays: c.Entries, MaxLeases: exactAllLeases + prefixLeases}
+	for _, l := range []struct {
+		row     string
+		entries []xdp.Entry
+	}{
+		{rowNoLease, nil},
+		{row10k, exactLeases(strangers, exactFewLeases)},
+		{row1M, exactLeases(strangers, exactAllLeases)},
+		{rowPrefixes, prefixesOf(strangerPrefixes, prefixLeases)},
+	} {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		fmt.Fprintf(c.Log, "leases: loading %s\n", l.row)
+		w, err := passing.addWeir(l.row, cfg, testrun.SYN())
+		if err != nil {
+			return nil, err
+		}
+		took, err := load(w, l.entries)
+		if err != nil {
+			return nil, err
+		}
+		if len(l.entries) > 0 {
+			rate := float64(len(l.entries)) / took.Seconds()
+			bulk.Add("Weir, "+l.row, "load", rate, 0, 0)
+		}
+		// The same data planes are asked by sources that all are listed. The
+		// leases of strangers are theirs by number only.
+		for b, row := range map[*bench]string{listed10k: row10k, listed1M: row1M} {
+			if l.row == row || l.row == rowNoLease {
+				if err := b.add(testrun.NewSubject(l.row, w.Program, testrun.SYN())); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	for _, m := range []struct {
+		b        *bench
+		first, n uint32
+		column   string
+	}{
+		{passing, 1, 100_000, columnPassing},
+		{listed10k, strangers, exactFewLeases, column10kAll},
+		{listed1M, strangers, exactAllLeases, column1MAll},
+	} {
+		fmt.Fprintf(c.Log, "leases: %s\n", m.column)
+		if err := measure(ctx, c, m.b, sources{m.first, m.n, m.column}, &cost); err != nil {
+			return nil, err
+		}
+	}
+	return []results.Experiment{cost, bulk}, nil
+}
