@@ -4,17 +4,20 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/weir-net/weir/schemas"
+	"github.com/weir-net/weir/schemas/attacks"
 	"github.com/weir-net/weir/schemas/commands"
 	"github.com/weir-net/weir/schemas/events"
 	"github.com/weir-net/weir/schemas/rates"
@@ -157,7 +160,7 @@ func compile(t *testing.T, c *jsonschema.Compiler, url string) *jsonschema.Schem
 	return s
 }
 
-var topicNames = []string{"commands", "counts", "events", "rates", "status"}
+var topicNames = []string{"attacks", "commands", "counts", "events", "rates", "status"}
 
 func TestAsyncAPIStructure(t *testing.T) {
 	d := load(t)
@@ -308,12 +311,21 @@ func decode(name string, value []byte) error {
 		_, err = status.Decode(value)
 	case "events":
 		_, err = events.Decode(value)
+	case "attacks":
+		_, err = attacks.Decode(attackKey(value), value)
 	case "commands":
 		_, err = commands.Decode(commandKey(value), value)
 	default:
 		err = fmt.Errorf("no codec")
 	}
 	return err
+}
+
+// attackKey makes the key that an example belongs under.
+func attackKey(value []byte) []byte {
+	var r attacks.Record
+	_ = json.Unmarshal(value, &r)
+	return []byte(r.Key())
 }
 
 // commandKey makes the key that an example belongs under.
@@ -362,6 +374,13 @@ func TestAsyncAPIKeys(t *testing.T) {
 		if err := key("commands").Validate(k); err != nil {
 			t.Errorf("%s: %v", file, err)
 		}
+	}
+	attack := attacks.Record{Host: "edge-1", Interface: "eth0", Rule: "S2", Destination: netip.MustParseAddr("2001:db8::1"), Start: time.Unix(1, 0)}
+	if err := key("attacks").Validate(attack.Key()); err != nil {
+		t.Error(err)
+	}
+	if key("attacks").Validate("edge-1/eth0|R1") == nil {
+		t.Error("attacks: a key without a start is accepted")
 	}
 	for _, name := range []string{"counts", "rates", "status"} {
 		if err := key(name).Validate(schemas.InterfaceKey("edge-1", "eth0.100")); err != nil {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/weir-net/weir/schemas/attacks"
 	"github.com/weir-net/weir/schemas/commands"
 	"github.com/weir-net/weir/schemas/counts"
 )
@@ -29,6 +30,9 @@ func TestEveryGoldenRecordDecodes(t *testing.T) {
 			case "commands":
 				key, value, _ := bytes.Cut(value, []byte("\t"))
 				_, err = commands.Decode(key, value)
+			case "attacks":
+				key, value, _ := bytes.Cut(value, []byte("\t"))
+				_, err = attacks.Decode(key, value)
 			default:
 				err = decode(name, value)
 			}

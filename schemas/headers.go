@@ -20,6 +20,7 @@ const (
 	SchemaCommands = "weir.commands.v1"
 	SchemaStatus   = "weir.status.v1"
 	SchemaEvents   = "weir.events.v1"
+	SchemaAttacks  = "weir.attacks.v1"
 )
 
 // Header is one record header.

@@ -10,7 +10,7 @@ const DefaultPartitions = 12
 
 // Topics are the names of all topics under one prefix.
 type Topics struct {
-	Counts, Rates, Commands, Status, Events string
+	Counts, Rates, Commands, Status, Events, Attacks string
 }
 
 // NewTopics returns the topic names under prefix (DefaultPrefix if empty).
@@ -24,6 +24,7 @@ func NewTopics(prefix string) Topics {
 		Commands: prefix + "commands.v1",
 		Status:   prefix + "status.v1",
 		Events:   prefix + "events.v1",
+		Attacks:  prefix + "attacks.v1",
 	}
 }
 

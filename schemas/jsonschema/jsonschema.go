@@ -4,8 +4,8 @@ package jsonschema
 
 import "embed"
 
-// Files are the schemas: rates.v1.json, commands.v1.json, status.v1.json and
-// events.v1.json.
+// Files are the schemas: rates.v1.json, commands.v1.json, status.v1.json,
+// events.v1.json and attacks.v1.json.
 //
 //go:embed *.json
 var Files embed.FS

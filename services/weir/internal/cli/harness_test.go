@@ -61,7 +61,7 @@ func newLab(t *testing.T) *lab {
 // deleteTopics leaves a real broker as it was.
 func (l *lab) deleteTopics() {
 	_, err := kadm.NewClient(l.producer).DeleteTopics(context.Background(),
-		l.topics.Counts, l.topics.Rates, l.topics.Commands, l.topics.Status, l.topics.Events)
+		l.topics.Counts, l.topics.Rates, l.topics.Commands, l.topics.Status, l.topics.Events, l.topics.Attacks)
 	if err != nil {
 		l.t.Error(err)
 	}
