@@ -2,11 +2,14 @@ module github.com/weir-net/weir/services/probe
 
 go 1.26.0
 
-require github.com/weir-net/weir/services/internal/kit v0.0.0
-
-require github.com/weir-net/weir/schemas v0.0.0
-
-require github.com/weir-net/weir/bpf v0.0.0
+require (
+	github.com/twmb/franz-go v1.22.2
+	github.com/twmb/franz-go/pkg/kadm v1.19.0
+	github.com/weir-net/weir/bpf v0.0.0
+	github.com/weir-net/weir/schemas v0.0.0
+	github.com/weir-net/weir/services/internal/kit v0.0.0
+	golang.org/x/sys v0.48.0
+)
 
 require (
 	github.com/beorn7/perks v1.0.1 // indirect
@@ -20,10 +23,8 @@ require (
 	github.com/prometheus/client_model v0.6.3 // indirect
 	github.com/prometheus/common v0.72.0 // indirect
 	github.com/prometheus/procfs v0.22.0 // indirect
-	github.com/twmb/franz-go v1.22.2
-	github.com/twmb/franz-go/pkg/kadm v1.19.0 // indirect
+	github.com/twmb/franz-go/pkg/kfake v0.0.0-20260918054303-01f206a7e32c // indirect
 	github.com/twmb/franz-go/pkg/kmsg v1.15.0 // indirect
-	golang.org/x/sys v0.48.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
 )
 

@@ -50,12 +50,16 @@ func main() {
 }
 
 func build(cfg Config, broker *kafka.Config, log *slog.Logger) ([]run.Component, func(), error) {
+	unlock, err := lockPins(cfg.PinPath)
+	if err != nil {
+		return nil, nil, err
+	}
 	boot := bootID()
 	dp, err := xdp.Open(datapathConfig(cfg, boot))
 	if err != nil {
-		return nil, nil, fmt.Errorf("opening the data plane: %w", err)
+		return nil, unlock, fmt.Errorf("opening the data plane: %w", err)
 	}
-	closeAll := []func(){func() { dp.Close() }}
+	closeAll := []func(){unlock, func() { dp.Close() }}
 	shut := func() {
 		for i := len(closeAll) - 1; i >= 0; i-- {
 			closeAll[i]()

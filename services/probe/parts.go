@@ -33,6 +33,12 @@ func remove(s run.Service, cfg *Config) int {
 		fmt.Fprintf(os.Stderr, "%s: bad configuration: %v\n", s.Name, err)
 		return run.ExitConfig
 	}
+	unlock, err := lockPins(cfg.PinPath)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: removing: %v\n", s.Name, err)
+		return run.ExitError
+	}
+	defer unlock()
 	dp, err := xdp.Open(datapathConfig(*cfg, ""))
 	if err == nil {
 		err = dp.Remove()
