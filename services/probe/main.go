@@ -16,6 +16,7 @@ import (
 
 	"github.com/weir-net/weir/bpf/xdp"
 	"github.com/weir-net/weir/schemas/commands"
+	"github.com/weir-net/weir/schemas/status"
 	"github.com/weir-net/weir/services/internal/kit/config"
 	"github.com/weir-net/weir/services/internal/kit/events"
 	"github.com/weir-net/weir/services/internal/kit/health"
@@ -97,13 +98,14 @@ func build(cfg Config, broker *kafka.Config, log *slog.Logger) ([]run.Component,
 	leases.SetFacts(host.Facts())
 	manager.Sync()
 
-	reporter := &report.Reporter{Client: client, Options: opts, Topic: topics.Status, BootID: boot, Host: cfg.Host,
-		Changed: leases.Changed(), Publish: publisher.Publish, Log: log}
+	var view *statusView
+	reporter := report.New(report.Options{Client: client, Kafka: opts, Topic: topics.Status, BootID: boot, Host: cfg.Host,
+		Former: dp.FormerBootID(), Records: func() []status.Record { return view.records() },
+		Changed: leases.Changed(), Publish: publisher.Publish, Log: log})
 	loop := &drain.Loop{Datapath: dp, Client: countsClient, Topic: topics.Counts, Window: cfg.Window, MaxSources: cfg.MaxSources,
 		IPv6Prefix: uint8(cfg.IPv6SourcePrefix), Host: cfg.Host, Name: manager.Name, MayPublish: reporter.MayPublish,
 		Publish: publisher.Publish, Log: log}
-	view := &statusView{dp: dp, manager: manager, leases: leases, loop: loop, host: host}
-	reporter.Records = view.records
+	view = &statusView{dp: dp, manager: manager, leases: leases, loop: loop, host: host}
 	server := health.New(cfg.HTTPAddress)
 	registerMetrics(server, view, publisher)
 

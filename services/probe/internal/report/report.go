@@ -1,11 +1,13 @@
-// Package report publishes the probe's status, and watches for another probe
-// that goes by the same name.
+// Package report publishes the probe's status, and with it holds the probe's
+// name: of several probes that go by one name only the first publishes.
 package report
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,41 +22,48 @@ import (
 const (
 	interval    = time.Second
 	minInterval = 20 * time.Millisecond // between records that an applied command causes
-	// newcomer is how long after its start a probe yields to another of its
-	// name; after that it is the other that is new.
-	newcomer = 5 * time.Second
-	silence  = schemas.StaleAfter // of the other, after which we publish again
+	maxTrip     = 2 * time.Second       // of a record that tells the brokers' clock
 )
 
-// Reporter publishes one status record per interface, each second and as soon as
-// a command has been applied.
-type Reporter struct {
-	Client  *kgo.Client
-	Options []kgo.Opt // for reading the topic
+// Options say what to report, and as whom.
+type Options struct {
+	Client  *kgo.Client // for writing
+	Kafka   []kgo.Opt   // for reading the topic
 	Topic   string
+	Host    string // the name
 	BootID  string
-	Host    string
+	Former  string // boot id of the process whose maps this one has adopted, or ""
 	Records func() []status.Record
 	Changed <-chan struct{}
 	Publish func(events.Record)
 	Log     *slog.Logger
-
-	started   time.Time
-	otherSeen atomic.Int64 // unix ns of the last status of another probe with our name
-	skew      atomic.Int64 // ns, local clock minus the broker's
-	yielding  atomic.Bool
 }
 
-// MayPublish is false while another, older probe has our name.
+// Reporter publishes one status record per interface, each second and as soon as
+// a command has been applied, unless another probe holds the name.
+type Reporter struct {
+	Options
+	reach   *kafka.Reach
+	renewal kafka.Renewal
+	caught  chan struct{} // the name has become known, or free
+	skew    atomic.Int64  // ns, local clock minus the broker's
+
+	mu   sync.Mutex
+	name name
+}
+
+// New returns a reporter; Run publishes, and Watch finds out whether it may.
+func New(o Options) *Reporter {
+	return &Reporter{Options: o, reach: new(kafka.Reach), caught: make(chan struct{}, 1),
+		name: name{self: o.BootID, former: o.Former}}
+}
+
+// MayPublish is false until it is known that no other probe has our name, and
+// while one has.
 func (r *Reporter) MayPublish() bool {
-	if !r.yielding.Load() {
-		return true
-	}
-	if time.Since(time.Unix(0, r.otherSeen.Load())) < silence {
-		return false
-	}
-	r.yielding.Store(false)
-	return true
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.name.mine()
 }
 
 // Skew is the local clock minus the broker's, as far as a round trip shows.
@@ -64,21 +73,15 @@ func (r *Reporter) Skew() time.Duration { return time.Duration(r.skew.Load()) }
 func (r *Reporter) Run(ctx context.Context) error {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
-	r.publish(ctx, false)
 	for {
 		select {
 		case <-ctx.Done():
-			last, stop := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-			defer stop()
-			r.publish(last, true)
-			if err := r.Client.Flush(last); err != nil {
-				r.Log.Warn("the last status was not published", "error", err)
-			}
-			return nil
+			return r.farewell(ctx)
 		case <-tick.C:
 		case <-r.Changed:
+		case <-r.caught:
 		}
-		r.publish(ctx, false)
+		r.publish(ctx)
 		select {
 		case <-ctx.Done():
 		case <-time.After(minInterval):
@@ -86,15 +89,42 @@ func (r *Reporter) Run(ctx context.Context) error {
 	}
 }
 
-func (r *Reporter) publish(ctx context.Context, stopped bool) {
+// farewell says that the probe has stopped, of a name that is its own.
+func (r *Reporter) farewell(ctx context.Context) error {
 	if !r.MayPublish() {
-		return
+		return nil
 	}
-	if r.Client.BufferedProduceRecords() > 64 {
-		return // the broker is away: what waits is old enough
+	last, stop := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer stop()
+	r.write(last, r.BootID, true)
+	if err := r.Client.Flush(last); err != nil {
+		r.Log.Warn("the last status was not published", "error", err)
 	}
+	return nil
+}
+
+// reachable is how lately a broker must have answered: the reader's fetch
+// returns each second.
+const reachable = 4 * time.Second
+
+func (r *Reporter) publish(ctx context.Context) {
+	r.mu.Lock()
+	may := r.name.claimable(r.reach.Within(reachable), time.Now())
+	inherits := r.name.inherits()
+	r.mu.Unlock()
+	if !may || r.Client.BufferedProduceRecords() > 64 {
+		return // if the broker is away, what waits is old enough
+	}
+	r.renewal.Renew(r.Client, r.Topic)
+	if inherits {
+		r.write(ctx, r.Former, true)
+	}
+	r.write(ctx, r.BootID, false)
+}
+
+func (r *Reporter) write(ctx context.Context, boot string, stopped bool) {
 	for _, s := range r.Records() {
-		s.V, s.At, s.BootID, s.Host, s.Direction, s.Stopped = status.Version, time.Now(), r.BootID, r.Host, "ingress", stopped
+		s.V, s.At, s.BootID, s.Host, s.Direction, s.Stopped = status.Version, time.Now(), boot, r.Host, "ingress", stopped
 		s.SkewMillis = r.Skew().Milliseconds()
 		value, err := status.Encode(s)
 		if err != nil {
@@ -103,65 +133,48 @@ func (r *Reporter) publish(ctx context.Context, stopped bool) {
 		}
 		r.Client.TryProduce(ctx, kafka.Record(r.Topic, schemas.SchemaStatus, []byte(s.Key()), value), func(_ *kgo.Record, err error) {
 			if err != nil && ctx.Err() == nil {
-				if kafka.IsRecreated(err) {
-					r.Client.PurgeTopicsFromClient(r.Topic)
-				}
+				r.renewal.Note(err)
 				r.Log.Warn("publishing the status", "error", err)
 			}
 		})
 	}
 }
 
-// Watch reads the status topic from its end for records of our own name.
-func (r *Reporter) Watch(ctx context.Context) error {
-	r.started = time.Now()
-	for ctx.Err() == nil {
-		if err := r.watch(ctx); err != nil && ctx.Err() == nil {
-			r.Log.Warn("watching the status topic", "error", err)
-			time.Sleep(time.Second)
+// errClock says that the clock is not what the topic was read by.
+var errClock = errors.New("the local clock differs from the brokers'")
+
+// see takes one record of the status topic.
+func (r *Reporter) see(k *kgo.Record, live bool) error {
+	s, err := status.Decode(k.Value)
+	if err != nil || s.Host != r.Host {
+		return nil // the readers of the topic report bad records
+	}
+	if s.BootID == r.BootID && live {
+		if err := r.compareClocks(s.At, k.Timestamp); err != nil {
+			return err
 		}
+	}
+	r.mu.Lock()
+	duplicate := r.name.take(s.BootID, s.Stopped, k.Timestamp, live, time.Now())
+	r.mu.Unlock()
+	if duplicate {
+		r.Publish(events.Record{Kind: events.KindDuplicateName, Severity: events.Error, Interface: s.Interface,
+			Reason: fmt.Sprintf("another probe (boot %s) is live as %s: this one (boot %s) publishes nothing; set WEIR_PROBE_HOST", s.BootID, s.Key(), r.BootID)})
 	}
 	return nil
 }
 
-func (r *Reporter) watch(ctx context.Context) error {
-	client, err := kgo.NewClient(append(append([]kgo.Opt{}, r.Options...),
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{r.Topic: {0: kgo.NewOffset().AtEnd()}}))...)
-	if err != nil {
-		return fmt.Errorf("configuring the Kafka client: %w", err)
+// compareClocks learns the skew from a record that was sent at a local time and
+// stamped by the broker, which was halfway between sending and now.
+func (r *Reporter) compareClocks(sent, stamped time.Time) error {
+	trip := time.Since(sent)
+	if trip > maxTrip {
+		return nil // it waited for a broker, nobody knows where
 	}
-	defer client.Close()
-	for {
-		fetches := client.PollFetches(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err := fetches.Err(); err != nil {
-			return err
-		}
-		fetches.EachRecord(r.see)
+	before, skew := r.Skew(), sent.Add(trip/2).Sub(stamped)
+	r.skew.Store(int64(skew))
+	if (skew - before).Abs() > maxTrip {
+		return fmt.Errorf("%w by %v", errClock, skew)
 	}
-}
-
-func (r *Reporter) see(k *kgo.Record) {
-	s, err := status.Decode(k.Value)
-	if err != nil || s.Host != r.Host {
-		return
-	}
-	if s.BootID == r.BootID {
-		// The broker's stamp lies between our sending and our reading.
-		r.skew.Store(int64(s.At.Add(time.Since(s.At) / 2).Sub(k.Timestamp)))
-		return
-	}
-	if s.Stopped || !k.Timestamp.After(r.started.Add(-r.Skew())) {
-		return // our own former life
-	}
-	r.otherSeen.Store(time.Now().UnixNano())
-	if time.Since(r.started) > newcomer && !r.yielding.Load() {
-		return
-	}
-	if !r.yielding.Swap(true) {
-		r.Publish(events.Record{Kind: events.KindDuplicateName, Severity: events.Error, Interface: s.Interface,
-			Reason: fmt.Sprintf("another probe (boot %s) is live as %s: this one (boot %s) publishes nothing; set WEIR_PROBE_HOST", s.BootID, s.Key(), r.BootID)})
-	}
+	return nil
 }
