@@ -97,7 +97,7 @@ func (a *app) root() *cobra.Command {
 	f.DurationVar(&a.timeout, "timeout", 10*time.Second, "give up on the brokers after this long")
 	root.AddCommand(
 		a.blockCommand(), a.allowCommand(), a.unblockCommand(), a.listCommand(),
-		a.topCommand(), a.statusCommand(), a.modeCommand(), a.topicsCommand(), a.versionCommand(),
+		a.topCommand(), a.ringCommand(), a.statusCommand(), a.modeCommand(), a.topicsCommand(), a.versionCommand(),
 		a.whyCommand(),
 	)
 	root.CompletionOptions.HiddenDefaultCmd = true
