@@ -179,13 +179,14 @@ Everything is left running; the page is at %s. To look at it and to act:
   export %s
   %s status
   %s top
+  %s ring
   %s list
   %s block 203.0.113.200 --ttl 1m --reason 'by hand'
   kcat -C -b "$WEIR_KAFKA_BROKERS" -t %s -o -1 -c 1
   %s/%s replay -lab %s -loop -1 -duration 20s FILE.pcap
   ip netns exec %s ip -s link
 Logs are in %s. To take it down:
-  %s/%s clean`, d.s.Stack.PageURL(), env, weir, weir, weir, weir, d.s.Stack.Topics.Rates, d.Bin, crew.Program, d.ID,
+  %s/%s clean`, d.s.Stack.PageURL(), env, weir, weir, weir, weir, weir, d.s.Stack.Topics.Rates, d.Bin, crew.Program, d.ID,
 		d.s.Lab.NamespaceName(lab.Victim), d.s.Stack.Dir, d.Bin, crew.Program)
 	for _, service := range stack.All() {
 		d.say("  %-16s http://%s/metrics", service, d.s.Stack.HealthAddress(service))

@@ -84,8 +84,8 @@ func runServices(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("Weir observes %s: it counts, and reports what it would drop, but drops nothing.\nThe page is at %s; in a terminal:\n  export %s\n  %s/weir top\n  %s/weir status\nLogs are in %s. Ctrl-C ends it.\n",
-		s.Key, s.PageURL(), s.Environment(), dir, dir, s.Dir)
+	fmt.Printf("Weir observes %s: it counts, and reports what it would drop, but drops nothing.\nThe page is at %s; in a terminal:\n  export %s\n  %s/weir ring\n  %s/weir top\n  %s/weir status\nLogs are in %s. Ctrl-C ends it.\n",
+		s.Key, s.PageURL(), s.Environment(), dir, dir, dir, s.Dir)
 	return s.Watch(ctx)
 }
 
