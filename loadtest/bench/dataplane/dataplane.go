@@ -32,6 +32,7 @@ func plan() []experiment {
 		{"leases", leases},
 		{"frames", frames},
 		{"flood", flood},
+		{"drain", drain},
 	}
 }
 

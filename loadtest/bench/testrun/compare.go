@@ -2,7 +2,6 @@ package testrun
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -56,7 +55,8 @@ func Compare(ctx context.Context, e Effort, subjects []*Subject, warm func(*Subj
 	base := quantile(samples[0], 0.5)
 	costs := make([]Cost, len(subjects))
 	for i := range costs {
-		costs[i] = Cost{quantile(samples[i], 0.5) - base, quantile(samples[i], 0.25) - base, quantile(samples[i], 0.75) - base}
+		q := Quartiles(samples[i])
+		costs[i] = Cost{Net: q[1] - base, Low: q[0] - base, High: q[2] - base}
 	}
 	return costs, nil
 }
@@ -83,6 +83,12 @@ func quantile(values []float64, q float64) float64 {
 	return values[i] + (at-float64(i))*(values[i+1]-values[i])
 }
 
+// Quartiles returns the lower quartile, the median and the upper quartile. It
+// sorts values.
+func Quartiles(values []float64) [3]float64 {
+	return [3]float64{quantile(values, 0.25), quantile(values, 0.5), quantile(values, 0.75)}
+}
+
 // On runs fn on a thread that stays on one CPU.
 func On(cpu int, fn func() error) error {
 	done := make(chan error)
@@ -100,6 +106,3 @@ func On(cpu int, fn func() error) error {
 	}()
 	return <-done
 }
-
-// ErrNoCPU says that the machine has too few CPUs.
-var ErrNoCPU = errors.New("too few CPUs")

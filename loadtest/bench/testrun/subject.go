@@ -116,13 +116,26 @@ func (s *Subject) Run(packets uint32) (time.Duration, uint64, error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	start := threadTime()
+	start := ThreadTime()
 	if err := run(s.picker.Random(), s.frame, packets); err != nil {
 		return 0, 0, fmt.Errorf("measuring %s: %w", s.Name, err)
 	}
-	used := threadTime() - start
+	used := ThreadTime() - start
 	after, err := s.Sent()
 	return used, after - before, err
+}
+
+// RunFor is Run for about so long by the wall clock.
+func (s *Subject) RunFor(d time.Duration) (used time.Duration, packets uint64, err error) {
+	for start := time.Now(); time.Since(start) < d; {
+		u, n, err := s.Run(100_000)
+		if err != nil {
+			return 0, 0, err
+		}
+		used += u
+		packets += n
+	}
+	return used, packets, nil
 }
 
 func run(program *ebpf.Program, frame []byte, packets uint32) error {
@@ -141,8 +154,8 @@ func run(program *ebpf.Program, frame []byte, packets uint32) error {
 
 const xdpAborted = 0
 
-// threadTime is the CPU time of the calling thread, in user and in kernel mode.
-func threadTime() time.Duration {
+// ThreadTime is the CPU time of the calling thread, in user and in kernel mode.
+func ThreadTime() time.Duration {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts); err != nil {
 		return 0 // not possible: the clock exists since 2.6.12
