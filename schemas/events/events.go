@@ -27,6 +27,8 @@ const (
 	KindDecision        = "decision" // the policy wrote, renewed or released a lease, or would have
 	KindBudget          = "budget"
 	KindDuplicateName   = "duplicate-name"
+	KindAlert           = "alert" // the policy sees what it cannot or must not act on
+	KindRules           = "rules" // the policy took or refused a rules file
 )
 
 // Record is one value of the topic.
