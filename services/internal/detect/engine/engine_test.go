@@ -52,7 +52,8 @@ func TestSourceRules(t *testing.T) {
 		s    rates.Source
 		want string // "<rule> <match> <action>", empty for none
 	}{
-		{"SYN flood", source(a, packets{syn: 100, tcp: 100}, packets{syn: 100, tcp: 5000}, 1), "R1 203.0.113.9/32 drop"},
+		{"SYN flood", source(a, packets{syn: 100, tcp: 100}, packets{syn: 100, tcp: 400}, 1), "R1 203.0.113.9/32 drop"},
+		{"SYN flood from where healthy clients are", source(a, packets{syn: 100, tcp: 100}, packets{syn: 100, tcp: 5000}, 1), "R1 source=203.0.113.9/32,protocol=tcp,tcp_flags=syn+!ack rate-limit"},
 		{"just under a SYN flood", source(a, packets{syn: 99}, packets{syn: 59}, 1), ""},
 		{"many SYN among more TCP", source(a, packets{syn: 130, tcp: 657}, packets{syn: 900, tcp: 6100}, 64), ""},
 		{"HTTP flood", source(a, packets{syn: 20, tcp: 60}, packets{syn: 200, tcp: 700}, 64), "R2 source=203.0.113.9/32,protocol=tcp,tcp_flags=syn+!ack rate-limit"},

@@ -8,10 +8,12 @@ import (
 	"github.com/weir-net/weir/schemas"
 	"github.com/weir-net/weir/schemas/commands"
 	"github.com/weir-net/weir/schemas/status"
+	"github.com/weir-net/weir/services/internal/detect/rules"
 )
 
 // Command takes a live lease of the commands topic: own ones, so that another
-// instance's or an earlier life's are known, and everybody's allows.
+// instance's or an earlier life's are known, and everybody's allows. An allow
+// releases own leases that it covers, with the next status.
 func (e *Engine) Command(l *commands.Lease, now time.Time) {
 	if l.Action == commands.Allow {
 		e.allows[l.Key] = l
@@ -21,9 +23,9 @@ func (e *Engine) Command(l *commands.Lease, now time.Time) {
 	}
 	known := e.leases[l.Key]
 	if known == nil {
-		known = &lease{busyAt: now}
-		e.leases[l.Key] = known
+		known = &lease{busyAt: now, relapse: e.Rules.Lease.Relapse}
 	}
+	e.drop(l.Key)
 	known.command = l.Command
 	known.expiresAt = l.ExpiresAt
 	if ev := l.Evidence; ev != nil {
@@ -32,7 +34,27 @@ func (e *Engine) Command(l *commands.Lease, now time.Time) {
 		if w, err := time.ParseDuration(ev.Window); err == nil && w > 0 {
 			known.threshold = ev.Threshold / w.Seconds()
 		}
+		if l.Rate != nil && e.isAboutMany(ev.Rule, &l.Match) {
+			known.threshold = float64(l.Rate.PPS)
+		}
 	}
+	e.hold(l.Key, known)
+}
+
+// isAboutMany reports whether a lease's threshold is a number of sources, so
+// that its renewals are measured by its rate.
+func (e *Engine) isAboutMany(rule string, m *commands.Match) bool {
+	for i := range e.Rules.Prefixes {
+		if e.Rules.Prefixes[i].ID == rule {
+			return true
+		}
+	}
+	for i := range e.Rules.Sources {
+		if e.Rules.Sources[i].ID == rule {
+			return !m.Source.IsValid()
+		}
+	}
+	return false
 }
 
 // Released takes a tombstone.
@@ -47,6 +69,8 @@ func (e *Engine) Released(key string, now time.Time) {
 // engine has decided since stays, by the same keys, when the replay brings it.
 func (e *Engine) Forget() {
 	clear(e.leases)
+	clear(e.held)
+	clear(e.known)
 	clear(e.allows)
 }
 
@@ -54,69 +78,127 @@ func (e *Engine) Forget() {
 // few status records to be missed.
 func renewBefore(ttl time.Duration) time.Duration { return min(20*time.Second, ttl/3) }
 
+// lastMoment is how long before its end a lease is renewed that was busy less
+// than the quiet time ago: an attack in pulses comes back to a standing lease.
+const lastMoment = 5 * time.Second
+
 // Status takes what one interface's leases have dropped, and renews or releases.
 // mine says whether this instance decides for the interface.
 func (e *Engine) Status(s *status.Record, mine bool, now time.Time) []Decision {
 	if !mine || s.Stopped || now.Sub(s.At) > StaleAfter {
 		return nil
 	}
-	e.expire(now)
-	name := schemas.InterfaceKey(s.Host, s.Interface)
-	drops := map[string]uint64{}
+	e.sweep(now)
+	var held []*lease
+	for _, target := range [...]schemas.Target{
+		{Kind: schemas.TargetInterface, Host: s.Host, Interface: s.Interface}, {Kind: schemas.TargetHost, Host: s.Host}, {},
+	} {
+		for _, l := range e.held[target] {
+			held = append(held, l)
+		}
+	}
+	if len(held) == 0 {
+		return nil
+	}
+	drops := make(map[string]uint64, len(s.Filter.Drops))
 	for _, d := range s.Filter.Drops {
 		drops[d.Key] += d.Packets + d.Would
 	}
+	w := e.watched[schemas.InterfaceKey(s.Host, s.Interface)]
+	if w == nil {
+		w = &watched{host: s.Host, ifname: s.Interface, name: schemas.InterfaceKey(s.Host, s.Interface), set: e.resolve(e.Rules.For(s.Host, s.Interface))}
+	}
 	var out []Decision
-	for key, l := range e.leases {
-		if !l.command.Target.Matches(s.Host, s.Interface) {
-			continue
-		}
-		if d, ok := e.keep(key, l, drops[key], name, now); ok {
+	for _, l := range held {
+		key := l.command.Key()
+		if d, ok := e.keep(key, l, drops[key], w, now); ok {
 			out = append(out, d)
 		}
 	}
 	return out
 }
 
-func (e *Engine) keep(key string, l *lease, drops uint64, name string, now time.Time) (Decision, bool) {
-	rules := &e.Rules.Lease
-	bar := l.threshold * rules.RenewShare
-	if span := now.Sub(l.dropsAt); l.dropsAt.IsZero() || drops < l.drops {
-		l.drops, l.dropsAt = drops, now // first look, or the entry was made anew
-	} else if span >= 900*time.Millisecond {
-		l.pps = float64(drops-l.drops) / span.Seconds()
-		l.drops, l.dropsAt = drops, now
-		if l.pps > bar {
-			l.busyAt = now
-		}
+// setOf returns the rules for a lease.
+func (e *Engine) setOf(w *watched, m *commands.Match) *rules.Set {
+	switch {
+	case m.Source.IsValid():
+		return e.setFrom(w, m.Source.Addr())
+	case m.Destination.IsValid():
+		return e.setTo(w, m.Destination.Addr())
 	}
-	d := Decision{Key: key, Interface: name, Rule: l.rule, Measured: l.pps, Threshold: bar}
-	if now.Sub(l.busyAt) >= rules.Quiet {
-		d.Step, d.Reason = Release, fmt.Sprintf("released: it dropped at most %.0f packets/s for %v", bar, rules.Quiet)
+	return w.set
+}
+
+// offered brings what a lease is offered up to date. A limit that drops lets its
+// rate through besides.
+func (l *lease) offered(drops uint64, bar float64, now time.Time) {
+	span := now.Sub(l.dropsAt)
+	if l.dropsAt.IsZero() || drops < l.drops {
+		l.drops, l.dropsAt = drops, now // first look, or the entry was made anew
+		return
+	}
+	if span < 900*time.Millisecond {
+		return
+	}
+	l.pps = float64(drops-l.drops) / span.Seconds()
+	if l.pps > 0 && l.command.Action == commands.RateLimit {
+		l.pps += float64(rateOf(&l.command))
+	}
+	l.drops, l.dropsAt = drops, now
+	if l.pps > bar {
+		l.busyAt = now
+	}
+}
+
+func (e *Engine) keep(key string, l *lease, drops uint64, w *watched, now time.Time) (Decision, bool) {
+	set := e.setOf(w, &l.command.Match)
+	bar := l.threshold * set.Lease.RenewShare
+	l.relapse = set.Lease.Relapse
+	l.offered(drops, bar, now)
+	// Who came back gets a longer lease, and is watched for longer.
+	quiet := max(set.Lease.Quiet, min(l.command.TTL, set.Lease.Quiet*(l.command.TTL/max(1, set.Lease.First))))
+	idle := now.Sub(l.busyAt)
+	d := Decision{Key: key, Interface: w.name, Rule: l.rule, Measured: l.pps, Threshold: bar}
+	if e.isAllowed(&l.command.Match, w.host, w.ifname, now) {
+		d.Step, d.Reason = Release, "released: an allow covers it"
+		e.drop(key)
+		return d, true
+	}
+	if idle >= quiet {
+		d.Step, d.Reason = Release, fmt.Sprintf("released: it was offered at most %.0f packets/s for %v", bar, quiet)
 		e.end(key, l, now)
 		return d, true
 	}
-	if l.expiresAt.Sub(now) > renewBefore(l.command.TTL) || now.Sub(l.busyAt) > 3*time.Second {
+	left := l.expiresAt.Sub(now)
+	if left > renewBefore(l.command.TTL) || idle > 3*time.Second && left > lastMoment {
 		return Decision{}, false
 	}
 	l.renewals++
-	e.escalate(l)
-	l.expiresAt = now.Add(l.command.TTL)
+	e.escalate(l, set)
+	l.before, l.expiresAt = l.expiresAt, now.Add(l.command.TTL)
 	d.Step, d.Command = Renew, l.command
-	d.Reason = fmt.Sprintf("renewed: it drops %.0f packets/s (> %.0f)", l.pps, bar)
+	d.Reason = fmt.Sprintf("renewed: it is offered %.0f packets/s (> %.0f)", l.pps, bar)
 	return d, true
 }
 
 // escalate turns a limit into a drop when the rule says so.
-func (e *Engine) escalate(l *lease) {
-	if l.command.Action != commands.RateLimit {
+func (e *Engine) escalate(l *lease, set *rules.Set) {
+	if l.command.Action != commands.RateLimit || l.careful {
 		return
 	}
-	for i := range e.Rules.Sources {
-		r := &e.Rules.Sources[i]
-		if r.ID == l.rule && r.DropAfterRenewals > 0 && l.renewals > r.DropAfterRenewals {
-			l.command.Action, l.command.Rate = commands.Drop, nil
-			l.command.Reason = strings.TrimSuffix(l.command.Reason, "; goes on") + "; goes on"
+	after := 0
+	for i := range set.Sources {
+		if set.Sources[i].ID == l.rule && l.command.Match.Source.IsValid() {
+			after = set.Sources[i].DropAfterRenewals
 		}
+	}
+	for i := range set.Prefixes {
+		if set.Prefixes[i].ID == l.rule {
+			after = set.Prefixes[i].DropAfterRenewals
+		}
+	}
+	if after > 0 && l.renewals > after {
+		l.command.Action, l.command.Rate = commands.Drop, nil
+		l.command.Reason = strings.TrimSuffix(l.command.Reason, "; goes on") + "; goes on"
 	}
 }

@@ -17,12 +17,24 @@ const (
 	protocolUDP    = 17
 	protocolICMPv6 = 58
 	flagSYN        = 0x02
+	flagRST        = 0x04
 	flagACK        = 0x10
 )
 
 // openingFlags select the first packet of a connection, floods with SYN and
 // other flags included.
-var openingFlags = commands.TCPFlags{Mask: flagSYN | flagACK, Value: flagSYN}
+func openingFlags() commands.TCPFlags {
+	return commands.TCPFlags{Mask: flagSYN | flagACK, Value: flagSYN}
+}
+
+// answerFlags select the second packet of a connection.
+func answerFlags() commands.TCPFlags {
+	return commands.TCPFlags{Mask: flagSYN | flagACK, Value: flagSYN | flagACK}
+}
+
+func resetFlags() commands.TCPFlags {
+	return commands.TCPFlags{Mask: flagSYN | flagRST, Value: flagRST}
+}
 
 func windowOf(s *rates.Source, window time.Duration) *rates.Counts {
 	if window == time.Second {
@@ -43,13 +55,15 @@ func ratio(a, b uint64) float64 {
 }
 
 // metric measures a source in the rule's window.
-func metric(name string, s *rates.Source, window time.Duration) float64 {
+func metric(name string, s *rates.Source, window time.Duration, link float64) float64 {
 	c := windowOf(s, window)
 	switch name {
 	case rules.SYN:
 		return float64(c.ByClass[schemas.ClassSYN])
 	case rules.SYNShare:
 		return ratio(c.ByClass[schemas.ClassSYN], tcp(c))
+	case rules.TCPInside:
+		return float64(c.ByClass[schemas.ClassTCPOther])
 	case rules.UDP:
 		return float64(c.ByClass[schemas.ClassUDP])
 	case rules.UDPMeanFrame:
@@ -58,63 +72,94 @@ func metric(name string, s *rates.Source, window time.Duration) float64 {
 		return float64(s.PortPairs)
 	case rules.ICMP:
 		return float64(c.ByClass[schemas.ClassICMP])
+	case rules.Fragments:
+		return float64(c.ByClass[schemas.ClassFragLater])
 	case rules.Packets:
 		return float64(c.Packets)
+	case rules.MeanFrame:
+		return ratio(c.Bytes, c.Packets)
+	case rules.LinkShare:
+		if link > 0 {
+			return float64(c.Bytes) * 8 / window.Seconds() / link
+		}
 	}
 	return 0
 }
 
-func meets(k *rules.Condition, v float64) bool {
-	if k.AtLeast != nil {
-		return v >= *k.AtLeast
+// meets compares, and knows of conditions that must hold for a while how long
+// they have.
+func (t *turn) meets(k *rules.Condition, v float64, rule string, s *rates.Source) bool {
+	if k.AtLeast != nil && v < *k.AtLeast || k.Below != nil && v >= *k.Below {
+		return false
 	}
-	return v < *k.Below
+	if k.For == 0 {
+		return true
+	}
+	key := sinceKey{s.Source, rule, k.Metric}
+	x := t.w.since[key]
+	lasted := x.held(t.now)
+	t.w.since[key] = x
+	return lasted >= k.For
 }
 
-// holds reports whether a rule applies to a source, and the value of its first
-// condition.
-func holds(rule *rules.Source, s *rates.Source) (measured float64, ok bool) {
+// holds reports whether a rule applies to a source, and the condition that is
+// its threshold with what was measured.
+func (t *turn) holds(rule *rules.Source, set *rules.Set, s *rates.Source) (key *rules.Condition, measured float64, ok bool) {
 	for i := range rule.All {
-		v := metric(rule.All[i].Metric, s, rule.Window)
-		if i == 0 {
-			measured = v
+		k := &rule.All[i]
+		v := metric(k.Metric, s, rule.Window, set.Link)
+		if !t.meets(k, v, rule.ID, s) {
+			return nil, 0, false
 		}
-		if !meets(&rule.All[i], v) {
-			return measured, false
+		if i == 0 {
+			key, measured = k, v
 		}
 	}
 	if len(rule.Any) == 0 {
-		return measured, true
+		return key, measured, true
 	}
 	for i := range rule.Any {
-		if meets(&rule.Any[i], metric(rule.Any[i].Metric, s, rule.Window)) {
-			return measured, true
+		k := &rule.Any[i]
+		v := metric(k.Metric, s, rule.Window, set.Link)
+		if !t.meets(k, v, rule.ID, s) {
+			continue
 		}
+		if key == nil {
+			key, measured = k, v
+		}
+		return key, measured, true
 	}
-	return measured, false
+	return nil, 0, false
 }
 
-// explain says what was measured against what: "92 syn in 10s (≥ 60), 31 %
-// syn_share (≥ 18 %)".
-func explain(rule *rules.Source, s *rates.Source) string {
+// explain says what was measured against what: "92 syn in 10s (≥ 60), 31 % of
+// its TCP (≥ 18 %)".
+func (h *hit) explain() string {
 	var parts []string
-	for i, k := range append(append([]rules.Condition{}, rule.All...), rule.Any...) {
-		v := metric(k.Metric, s, rule.Window)
-		if i >= len(rule.All) && !meets(&k, v) {
-			continue
+	add := func(k *rules.Condition, must bool) {
+		v := metric(k.Metric, h.s, h.rule.Window, h.set.Link)
+		sign, holds := "≥", v >= k.Bound()
+		if k.Below != nil {
+			sign, holds = "<", v < k.Bound()
 		}
-		bound, sign := 0.0, "≥"
-		if k.AtLeast != nil {
-			bound = *k.AtLeast
-		} else {
-			bound, sign = *k.Below, "<"
-		}
-		if k.Metric == rules.SYNShare {
-			parts = append(parts, fmt.Sprintf("%.0f %% of its TCP (%s %.0f %%)", 100*v, sign, 100*bound))
-			continue
+		if !must && !holds {
+			return
 		}
 		name := strings.ReplaceAll(k.Metric, "_", " ")
-		parts = append(parts, fmt.Sprintf("%.0f %s in %v (%s %.0f)", v, name, rule.Window, sign, bound))
+		switch k.Metric {
+		case rules.SYNShare:
+			parts = append(parts, fmt.Sprintf("%.0f %% of its TCP (%s %.0f %%)", 100*v, sign, 100*k.Bound()))
+		case rules.LinkShare:
+			parts = append(parts, fmt.Sprintf("%.0f %% of the link (%s %.0f %%)", 100*v, sign, 100*k.Bound()))
+		default:
+			parts = append(parts, fmt.Sprintf("%.0f %s in %v (%s %.0f)", v, name, h.rule.Window, sign, k.Bound()))
+		}
+	}
+	for i := range h.rule.All {
+		add(&h.rule.All[i], true)
+	}
+	for i := range h.rule.Any {
+		add(&h.rule.Any[i], false)
 	}
 	return strings.Join(parts, ", ")
 }

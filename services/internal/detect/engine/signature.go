@@ -3,7 +3,6 @@ package engine
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/weir-net/weir/schemas"
@@ -16,127 +15,194 @@ import (
 // cannot count much beyond 250.
 const saturated = 200
 
-// signature applies one rule to every victim of the record. What a single heavy
-// source sends is taken off first: that is the business of the source rules.
-func (e *Engine) signature(r *rates.Record, rule *rules.Signature, now time.Time) []Decision {
-	heavy, heavySources := heavyShare(r, rule)
-	var out []Decision
-	// All ports of one victim together: a flood at random ports.
-	byVictim := map[netip.Addr]*rates.Target{}
-	var order []netip.Addr
-	decided := map[netip.Addr]bool{}
-	for i := range r.Victims {
-		v := &r.Victims[i]
-		if v.Class != rule.Class || !v.Destination.IsValid() {
+// signature applies the rule at index i of every set to the victims of the
+// record. What a single heavy source sends is taken off first: that is the
+// business of the source rules.
+func (t *turn) signature(i int) {
+	base := &t.w.set.Signatures[i]
+	crowd := t.crowd(base)
+	sumPorts := base.Class == schemas.ClassSYN // a flood at random ports
+	if sumPorts {
+		t.victims = t.victims[:0]
+		clear(t.at)
+		clear(t.decided)
+	}
+	for j := range t.r.Victims {
+		v := &t.r.Victims[j]
+		if v.Class != base.Class || !v.Destination.IsValid() {
 			continue
 		}
-		if len(rule.Ports) > 0 && !slices.Contains(rule.Ports, v.Port) {
-			continue
+		if sumPorts {
+			t.sum(v)
 		}
-		sum := byVictim[v.Destination]
-		if sum == nil {
-			sum = &rates.Target{Destination: v.Destination, Class: v.Class, Protocol: v.Protocol}
-			byVictim[v.Destination] = sum
-			order = append(order, v.Destination)
+		if v.Port == 0 && hasPort(v.Class) {
+			continue // all the ports that had no place of their own
 		}
-		sum.Packets1s += v.Packets1s
-		sum.Packets10s += v.Packets10s
-		sum.Sources1s += v.Sources1s
-		sum.Sources10s += v.Sources10s
-		if v.Port == 0 {
-			continue
-		}
-		if d, ok := e.victim(r, rule, v, heavy, heavySources, now); ok {
-			decided[v.Destination] = true
-			if d.Key != "" {
-				out = append(out, d)
-			}
+		set := t.setTo(t.w, v.Destination)
+		if t.victim(set, &set.Signatures[i], v, &crowd) && sumPorts {
+			t.decided[v.Destination] = true
 		}
 	}
-	if len(rule.Ports) > 0 || rule.Class != schemas.ClassSYN {
-		return out
+	if !sumPorts {
+		return
 	}
-	for _, dst := range order {
-		if decided[dst] {
-			continue
-		}
-		if d, ok := e.victim(r, rule, byVictim[dst], heavy, heavySources, now); ok && d.Key != "" {
-			out = append(out, d)
+	for j := range t.victims {
+		v := &t.victims[j]
+		if !t.decided[v.Destination] {
+			set := t.setTo(t.w, v.Destination)
+			t.victim(set, &set.Signatures[i], v, &crowd)
 		}
 	}
-	return out
 }
 
-// heavyShare sums what sources send that are over the rule's mean by
-// themselves.
-func heavyShare(r *rates.Record, rule *rules.Signature) (packets, sources float64) {
-	if rule.PerSource == 0 {
-		return 0, 0
-	}
-	for i := range r.Top {
-		if n := float64(windowOf(&r.Top[i], rule.Window).ByClass[rule.Class]); n > rule.PerSource {
-			packets += n
-			sources++
-		}
-	}
-	return packets, sources
+// hasPort reports whether the targets of a class are told apart by port.
+func hasPort(c schemas.Class) bool {
+	return c == schemas.ClassSYN || c == schemas.ClassSYNACK || c == schemas.ClassUDP
 }
 
-// victim reports whether the rule holds for a victim; the decision has no key
-// when there is nothing new to write.
-func (e *Engine) victim(r *rates.Record, rule *rules.Signature, v *rates.Target, heavy, heavySources float64, now time.Time) (Decision, bool) {
-	packets, sources := float64(v.Packets10s), float64(v.Sources10s)
-	all := r.Window10s.ByClass[rule.Class]
-	distinct := r.Sources10s
-	switch {
-	case rule.Class == schemas.ClassSYN:
-		distinct = r.SYNSources10s
-	case rule.Class == schemas.ClassSYNACK:
-		distinct = r.SYNACKSources10s
-	}
-	if rule.Window == time.Second {
-		packets, sources, all = float64(v.Packets1s), float64(v.Sources1s), r.Window1s.ByClass[rule.Class]
-		distinct = r.Sources1s
-		switch {
-		case rule.Class == schemas.ClassSYN:
-			distinct = r.SYNSources1s
-		case rule.Class == schemas.ClassSYNACK:
-			distinct = r.SYNACKSources1s
-		}
-	}
-	light := min(packets, float64(all)-heavy)
-	if sources >= saturated {
-		sources = min(light, max(sources, float64(distinct)))
-	}
-	sources = max(0, min(sources, float64(distinct)-heavySources))
-	if light < rule.Packets || sources < rule.Sources {
-		return Decision{}, false
-	}
-	if rule.PerSource > 0 && light/sources > rule.PerSource {
-		return Decision{}, false
-	}
-	c := commands.Command{Target: e.target(r), Match: signatureMatch(v), Action: rule.Action, Issuer: Issuer}
-	if rule.Action == commands.RateLimit {
-		c.Rate = &commands.Rate{PPS: rule.Rate}
-	}
-	c.Reason = fmt.Sprintf("%s %s: %.0f %s in %v (≥ %.0f) from about %.0f sources (≥ %.0f)",
-		rule.ID, rule.Name, light, rule.Class, rule.Window, rule.Packets, sources, rule.Sources)
-	d, ok := e.issue(r, c, rule.ID, light, rule.Packets, rule.Window, false, now)
+// sum adds up the ports of each victim.
+func (t *turn) sum(v *rates.Target) {
+	i, ok := t.at[v.Destination]
 	if !ok {
-		return Decision{}, true
+		i = len(t.victims)
+		t.at[v.Destination] = i
+		t.victims = append(t.victims, rates.Target{Destination: v.Destination, Class: v.Class, Protocol: v.Protocol})
 	}
-	return d, true
+	s := &t.victims[i]
+	s.Packets1s += v.Packets1s
+	s.Packets10s += v.Packets10s
+	s.Sources1s += v.Sources1s
+	s.Sources10s += v.Sources10s
 }
 
-func signatureMatch(v *rates.Target) commands.Match {
+// crowd is what the record says of the sources of one class as a whole.
+type crowd struct {
+	packets           float64 // of the class on the interface
+	distinct          float64 // sources
+	heavy, heavyCount float64 // packets of sources over the rule's mean by themselves, and those sources
+	mute              float64 // share of the sources in the record that send nothing else of TCP
+}
+
+func (t *turn) crowd(rule *rules.Signature) crowd {
+	c := crowd{packets: float64(t.r.Window10s.ByClass[rule.Class])}
+	one := rule.Window == time.Second
+	if one {
+		c.packets = float64(t.r.Window1s.ByClass[rule.Class])
+	}
+	pick := func(short, long uint64) float64 {
+		if one {
+			return float64(short)
+		}
+		return float64(long)
+	}
+	switch rule.Class {
+	case schemas.ClassSYN:
+		c.distinct = pick(t.r.SYNSources1s, t.r.SYNSources10s)
+	case schemas.ClassSYNACK:
+		c.distinct = pick(t.r.SYNACKSources1s, t.r.SYNACKSources10s)
+	default:
+		c.distinct = pick(t.r.Sources1s, t.r.Sources10s)
+	}
+	if rule.PerSource == 0 && rule.Mute == 0 {
+		return c
+	}
+	var senders, mute float64
+	for i := range t.r.Top {
+		w := windowOf(&t.r.Top[i], rule.Window)
+		n := float64(w.ByClass[rule.Class])
+		if n == 0 {
+			continue
+		}
+		senders++
+		if w.ByClass[schemas.ClassTCPOther] == 0 {
+			mute++
+		}
+		if rule.PerSource > 0 && n > rule.PerSource {
+			c.heavy += n
+			c.heavyCount++
+		}
+	}
+	if senders > 0 {
+		c.mute = mute / senders
+	}
+	return c
+}
+
+// victim applies one rule to one victim and reports whether it holds.
+func (t *turn) victim(set *rules.Set, rule *rules.Signature, v *rates.Target, c *crowd) bool {
+	needed, ok := rule.SourcesFor(v.Port)
+	if !ok || rule.Off {
+		return false
+	}
+	packets, sources := float64(v.Packets10s), float64(v.Sources10s)
+	if rule.Window == time.Second {
+		packets, sources = float64(v.Packets1s), float64(v.Sources1s)
+	}
+	light := min(packets, c.packets-c.heavy)
+	if sources >= saturated {
+		sources = min(light, max(sources, c.distinct))
+	}
+	sources = max(0, min(sources, c.distinct-c.heavyCount))
+	switch {
+	case light < rule.Packets, sources < needed:
+		return false
+	case rule.PerSource > 0 && light/sources > rule.PerSource:
+		return false
+	case rule.Mute > 0 && c.mute < rule.Mute:
+		return false
+	case rule.Vote && light < set.Baseline.Limit*rule.Packets && t.isUsual(set, rule.Class, c.packets/rule.Window.Seconds()):
+		return false
+	}
+	t.attacked = true
+	reason := fmt.Sprintf("%s %s: %.0f %s in %v (≥ %.0f) from about %.0f sources (≥ %.0f)",
+		rule.ID, rule.Name, light, rule.Class, rule.Window, rule.Packets, sources, needed)
+	if m, ok := signatureMatch(v); ok {
+		t.issue(&order{match: m, action: rule.Action, rate: rule.Rate, set: set, rule: rule.ID, reason: reason,
+			measured: light, threshold: rule.Packets, window: rule.Window})
+	}
+	for i := range rule.Also {
+		t.also(set, rule, &rule.Also[i], v.Destination, reason)
+	}
+	return true
+}
+
+// also covers the victim's packets of another class.
+func (t *turn) also(set *rules.Set, rule *rules.Signature, a *rules.Also, destination netip.Addr, reason string) {
+	for i := range t.r.Victims {
+		v := &t.r.Victims[i]
+		n := float64(v.Packets10s)
+		if rule.Window == time.Second {
+			n = float64(v.Packets1s)
+		}
+		if v.Class != a.Class || v.Destination != destination || n < a.Packets || hasPort(v.Class) && v.Port == 0 {
+			continue
+		}
+		m, ok := signatureMatch(v)
+		if !ok {
+			continue
+		}
+		t.issue(&order{match: m, action: rule.Action, rate: rule.Rate, set: set, rule: rule.ID,
+			reason:   fmt.Sprintf("%s; with it %.0f %s in %v (≥ %.0f)", reason, n, a.Class, rule.Window, a.Packets),
+			measured: n, threshold: a.Packets, window: rule.Window})
+	}
+}
+
+// signatureMatch is the match of a lease on a target, or false if there is none.
+func signatureMatch(v *rates.Target) (commands.Match, bool) {
 	m := commands.Match{Destination: netip.PrefixFrom(v.Destination, v.Destination.BitLen())}
 	switch v.Class {
 	case schemas.ClassSYN:
-		m.Protocol, m.TCPFlags, m.DestinationPort = protocolTCP, openingFlags, v.Port
+		m.Protocol, m.TCPFlags, m.DestinationPort = protocolTCP, openingFlags(), v.Port
 	case schemas.ClassSYNACK:
-		m.Protocol, m.TCPFlags, m.SourcePort = protocolTCP, commands.TCPFlags{Mask: flagSYN | flagACK, Value: flagSYN | flagACK}, v.Port
-	default:
+		m.Protocol, m.TCPFlags, m.SourcePort = protocolTCP, answerFlags(), v.Port
+	case schemas.ClassRST:
+		m.Protocol, m.TCPFlags = protocolTCP, resetFlags()
+	case schemas.ClassUDP:
 		m.Protocol, m.SourcePort = protocolUDP, v.Port
+	case schemas.ClassICMP:
+		m.Protocol = icmpOf(v.Destination)
+	default:
+		return m, false
 	}
-	return m
+	return m, true
 }

@@ -1,5 +1,6 @@
 // Package rules reads the rules of detection: data, embedded with defaults,
-// replaceable by a file.
+// replaceable by a file, with numbers of their own for some hosts, interfaces
+// and prefixes.
 package rules
 
 import (
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -20,24 +22,20 @@ import (
 //go:embed rules.yaml
 var defaults []byte
 
-// Metrics that conditions may name, of one source in the rule's window.
-const (
-	SYN          = "syn"            // packets
-	SYNShare     = "syn_share"      // of its TCP packets, 0 to 1
-	UDP          = "udp"            // packets
-	UDPMeanFrame = "udp_mean_frame" // bytes
-	PortPairs    = "port_pairs"     // distinct, over 1 s, at most 64
-	ICMP         = "icmp"           // packets
-	Packets      = "packets"
-)
-
-var metrics = map[string]bool{SYN: true, SYNShare: true, UDP: true, UDPMeanFrame: true, PortPairs: true, ICMP: true, Packets: true}
-
 // Condition compares a metric with a bound; exactly one bound is set.
 type Condition struct {
-	Metric  string   `yaml:"metric"`
-	AtLeast *float64 `yaml:"at_least"`
-	Below   *float64 `yaml:"below"`
+	Metric  string        `yaml:"metric"`
+	AtLeast *float64      `yaml:"at_least"`
+	Below   *float64      `yaml:"below"`
+	For     time.Duration `yaml:"for"` // it must have held this long; 0: at once
+}
+
+// Bound returns the number that the metric is compared with.
+func (k *Condition) Bound() float64 {
+	if k.AtLeast != nil {
+		return *k.AtLeast
+	}
+	return *k.Below
 }
 
 // Cover says which packets of a source a lease takes.
@@ -45,20 +43,27 @@ type Cover string
 
 // The covers.
 const (
-	CoverAll  Cover = "all"
-	CoverSYN  Cover = "syn"
-	CoverICMP Cover = "icmp"
+	CoverAll       Cover = "all"
+	CoverSYN       Cover = "syn"
+	CoverUDP       Cover = "udp"
+	CoverICMP      Cover = "icmp"
+	CoverFragments Cover = "fragments"
+	// CoverDominant is what the source sends most of; if that is the inside of
+	// TCP connections, which no lease may take, an alert is all that follows.
+	CoverDominant Cover = "dominant"
 )
 
-// Source is a rule about single sources.
+// Source is a rule about single sources. Its threshold is the bound of the first
+// condition in All or, if there is none, of the first in Any that holds.
 type Source struct {
 	ID                string          `yaml:"id"`
 	Name              string          `yaml:"name"`
+	Off               bool            `yaml:"off"`
 	Window            time.Duration   `yaml:"window"` // 1 s or 10 s
 	All               []Condition     `yaml:"all"`
 	Any               []Condition     `yaml:"any"`
 	Action            commands.Action `yaml:"action"`
-	Rate              uint64          `yaml:"rate"` // packets per second, of rate-limit
+	Rate              uint64          `yaml:"rate"` // packets per second of rate-limit, and of a drop that caution softens
 	Cover             Cover           `yaml:"cover"`
 	DropAfterRenewals int             `yaml:"drop_after_renewals"` // 0: never
 }
@@ -68,15 +73,92 @@ type Source struct {
 type Signature struct {
 	ID        string          `yaml:"id"`
 	Name      string          `yaml:"name"`
+	Off       bool            `yaml:"off"`
 	Window    time.Duration   `yaml:"window"`
 	ClassName string          `yaml:"class"`
 	Packets   float64         `yaml:"packets"`
 	Sources   float64         `yaml:"sources"`
-	PerSource float64         `yaml:"per_source"` // at most; 0: any
+	PerSource float64         `yaml:"per_source"` // packets of each, at most, on average; 0: any
+	Mute      float64         `yaml:"mute"`       // share of the sources, at least, that send nothing else of TCP; 0: any
 	Ports     []uint16        `yaml:"ports"`      // source ports; empty: any
+	Shared    Shared          `yaml:"shared"`     // besides ports
+	Vote      bool            `yaml:"vote"`       // the baseline must agree that there is more than usual
+	Also      []Also          `yaml:"also"`
 	Action    commands.Action `yaml:"action"`
 	Rate      uint64          `yaml:"rate"`
 	Class     schemas.Class   `yaml:"-"`
+}
+
+// Shared are source ports from which much legitimate traffic of many peers comes,
+// so that it takes more sources to call it an attack.
+type Shared struct {
+	Sources float64  `yaml:"sources"`
+	Ports   []uint16 `yaml:"ports"`
+}
+
+// SourcesFor returns how many sources make an attack on or from port, and
+// whether the rule is about that port at all.
+func (s *Signature) SourcesFor(port uint16) (float64, bool) {
+	switch {
+	case slices.Contains(s.Shared.Ports, port):
+		return s.Shared.Sources, true
+	case len(s.Ports) == 0 || slices.Contains(s.Ports, port):
+		return s.Sources, true
+	}
+	return 0, false
+}
+
+// Also extends a signature to packets of another class to the same victim, if
+// there are enough of them in the rule's window.
+type Also struct {
+	ClassName string        `yaml:"class"`
+	Packets   float64       `yaml:"packets"`
+	Class     schemas.Class `yaml:"-"`
+}
+
+// Prefix is a rule about many blocked sources in one network.
+type Prefix struct {
+	ID                string          `yaml:"id"`
+	Name              string          `yaml:"name"`
+	Off               bool            `yaml:"off"`
+	Window            time.Duration   `yaml:"window"`
+	Blocked           float64         `yaml:"blocked"` // sources leased within the window
+	Share             float64         `yaml:"share"`   // of the network's active sources
+	Bits4             int             `yaml:"bits4"`
+	Bits6             int             `yaml:"bits6"`
+	Action            commands.Action `yaml:"action"`
+	Rate              uint64          `yaml:"rate"`
+	DropAfterRenewals int             `yaml:"drop_after_renewals"`
+}
+
+// Unexplained is the rule for what no other rule knows: an alert, never a lease.
+type Unexplained struct {
+	ID        string        `yaml:"id"`
+	Name      string        `yaml:"name"`
+	Off       bool          `yaml:"off"`
+	Factor    float64       `yaml:"factor"`    // times the class's usual peak
+	Floor     float64       `yaml:"floor"`     // packets per second, at least
+	For       time.Duration `yaml:"for"`       // without a break
+	Explained float64       `yaml:"explained"` // share of the excess that leases cover: then it is known
+	Again     time.Duration `yaml:"again"`     // between two alerts about one class of an interface
+}
+
+// Baseline says how the usual rates of an interface are learned, class by class.
+type Baseline struct {
+	Warm   time.Duration `yaml:"warm"`   // of quiet traffic, before it is asked
+	Memory time.Duration `yaml:"memory"` // what is older counts half and less
+	Thaw   time.Duration `yaml:"thaw"`   // after the last sign of an attack learning goes on
+	Factor float64       `yaml:"factor"` // a vote: more than this times the usual peak is unusual
+	Limit  float64       `yaml:"limit"`  // above this times a rule's threshold, the baseline has no vote
+}
+
+// Caution says which sources are limited and never dropped: many people may be
+// behind one address.
+type Caution struct {
+	PortPairs uint32  `yaml:"port_pairs"` // at once (an estimate that ends at 64), and
+	Inside    float64 `yaml:"inside"`     // packets from inside TCP connections in 10 s; or
+	SYNShare  float64 `yaml:"syn_share"`  // at most this share of its TCP, and
+	TCP       float64 `yaml:"tcp"`        // as many TCP packets in 10 s
 }
 
 // Lease says how long decisions hold.
@@ -90,21 +172,53 @@ type Lease struct {
 
 // Budget bounds what the policy may do.
 type Budget struct {
-	PerSecond int `yaml:"per_second"`
-	Total     int `yaml:"total"`
+	PerSecond  int     `yaml:"per_second"`
+	Total      int     `yaml:"total"`
+	KnownShare float64 `yaml:"known_share"` // of the sources seen in the last quiet hour
+	KnownFree  int     `yaml:"known_free"`  // so many of them at any rate
+	BytesShare float64 `yaml:"bytes_share"` // of the interface's bytes that are no attack
+}
+
+// Mode is what becomes of the decisions about an interface.
+type Mode string
+
+// The modes.
+const (
+	ModeEnforce Mode = "enforce" // leases as the rules say (the probe's own mode applies as well)
+	ModeObserve Mode = "observe" // leases that only count what they would have taken
+	ModeOff     Mode = "off"     // no decisions
+)
+
+// Set is every number that decides about an interface: what an override may
+// change.
+type Set struct {
+	Mode        Mode        `yaml:"mode"`
+	Link        float64     `yaml:"link"` // bits per second; 0: not known
+	Sources     []Source    `yaml:"sources"`
+	Signatures  []Signature `yaml:"signatures"`
+	Prefixes    []Prefix    `yaml:"prefixes"`
+	Unexplained Unexplained `yaml:"unexplained"`
+	Baseline    Baseline    `yaml:"baseline"`
+	Caution     Caution     `yaml:"caution"`
+	Lease       Lease       `yaml:"lease"`
+	Budget      Budget      `yaml:"budget"`
 }
 
 // Rules is a rules file.
 type Rules struct {
-	Version    int         `yaml:"version"`
-	Sources    []Source    `yaml:"sources"`
-	Signatures []Signature `yaml:"signatures"`
-	Lease      Lease       `yaml:"lease"`
-	Budget     Budget      `yaml:"budget"`
+	Version   int                 `yaml:"version"`
+	Groups    map[string][]string `yaml:"groups"` // prefixes by name, for overrides
+	Set       `yaml:",inline"`
+	Overrides []Override `yaml:"overrides"`
+
+	text map[string]string // every field by its path, for Diff
 }
 
+// Defaults returns the embedded rules, to be read and changed.
+func Defaults() []byte { return bytes.Clone(defaults) }
+
 // Load reads a rules file; an empty path means the embedded defaults. An error
-// names the file, the line and the field.
+// names the file, the line, the field and what was expected.
 func Load(path string) (*Rules, error) {
 	if path == "" {
 		return Parse("the embedded rules", defaults)
@@ -118,17 +232,24 @@ func Load(path string) (*Rules, error) {
 
 // Parse reads rules from b; name is what errors call it.
 func Parse(name string, b []byte) (*Rules, error) {
+	var doc yaml.Node
+	if err := yaml.Unmarshal(b, &doc); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	c := checker{name: name, doc: &doc}
+	if c.shape(); len(c.errs) > 0 {
+		return nil, errors.Join(c.errs...)
+	}
 	var r Rules
 	d := yaml.NewDecoder(bytes.NewReader(b))
 	d.KnownFields(true)
 	if err := d.Decode(&r); err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	var doc yaml.Node
-	if err := yaml.Unmarshal(b, &doc); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	c := checker{name: name, doc: &doc}
 	c.check(&r)
-	return &r, errors.Join(c.errs...)
+	if len(c.errs) > 0 {
+		return nil, errors.Join(c.errs...)
+	}
+	r.text = flatten(&doc)
+	return &r, nil
 }

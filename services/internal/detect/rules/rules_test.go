@@ -18,7 +18,11 @@ func TestDefaultsAreValid(t *testing.T) {
 	for _, s := range r.Signatures {
 		ids = append(ids, s.ID)
 	}
-	if got := strings.Join(ids, " "); got != "R1 R2 R3 R4 S1 S2 S3" {
+	for _, p := range r.Prefixes {
+		ids = append(ids, p.ID)
+	}
+	ids = append(ids, r.Unexplained.ID)
+	if got := strings.Join(ids, " "); got != "R1 R2 R3 R4 R5 R6 S1 S2 S3 S4 P1 S5" {
 		t.Errorf("rules %s", got)
 	}
 }
@@ -31,11 +35,11 @@ func TestErrorsNameLineAndField(t *testing.T) {
 		{"{metric: syn, at_least: 100}", "{metric: syn}", "sources.0.all.0"},
 		{"id: R2", "id: R1", "sources.1.id: want an id of its own"},
 		{"rate: 5\n", "rate: 0\n", "sources.1.rate"},
-		{"cover: icmp", "cover: ping", "sources.3.cover: want all, syn or icmp"},
+		{"cover: icmp", "cover: ping", "sources.3.cover: want all, syn, udp, icmp, fragments or dominant"},
 		{"class: syn\n", "class: sin\n", "signatures.0.class"},
 		{"renew_share: 0.5", "renew_share: 5", "lease.renew_share"},
 		{"per_second: 256", "per_second: 0", "budget.per_second"},
-		{"first: 60s", "frist: 60s", "field frist not found"},
+		{"first: 60s", "frist: 60s", "lease.frist: want first, longest, quiet, relapse or renew_share; there is no such field"},
 		{"version: 1", "version: 2", "version: want 1"},
 	} {
 		broken := strings.Replace(string(defaults), c.old, c.new, 1)
