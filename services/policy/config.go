@@ -13,7 +13,7 @@ import (
 type Config struct {
 	Instance    string   `desc:"name of this instance, kept over restarts; the host name if empty"`
 	Group       string   `default:"weir.policy.v1" desc:"consumer group; instances of one group share the interfaces"`
-	Rules       string   `desc:"rules file (YAML); the embedded rules if empty"`
+	Rules       string   `desc:"rules file (YAML), taken anew when it changes; the embedded rules if empty"`
 	Protected   []string `desc:"prefixes never to block, separated by commas"`
 	Scope       string   `default:"interface" desc:"what a lease targets: interface, or host"`
 	HTTPAddress string   `envconfig:"HTTP_ADDRESS" default:"127.0.0.1:9472" desc:"where /healthz, /readyz and /metrics are served; off: nowhere"`

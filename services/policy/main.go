@@ -7,9 +7,13 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/weir-net/weir/services/internal/detect/engine"
+	"github.com/weir-net/weir/services/internal/detect/rules"
 	"github.com/weir-net/weir/services/internal/kit/config"
 	"github.com/weir-net/weir/services/internal/kit/events"
 	"github.com/weir-net/weir/services/internal/kit/health"
@@ -17,8 +21,7 @@ import (
 	"github.com/weir-net/weir/services/internal/kit/replay"
 	"github.com/weir-net/weir/services/internal/kit/run"
 	"github.com/weir-net/weir/services/policy/internal/desk"
-	"github.com/weir-net/weir/services/internal/detect/engine"
-	"github.com/weir-net/weir/services/internal/detect/rules"
+	"github.com/weir-net/weir/services/policy/internal/reload"
 )
 
 // version is set by the linker.
@@ -63,13 +66,17 @@ func build(ctx context.Context, cfg Config, broker *kafka.Config, log *slog.Logg
 	d.Topics, d.Options, d.Client, d.Log = topics, opts, client, log
 	d.Group, d.Instance, d.Publish = cfg.Group, cfg.Instance, publisher.Publish
 	commandLog := replay.New(topics.Commands, opts, log)
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	watcher := &reload.Watcher{Path: cfg.Rules, Current: r, Take: d.SetRules, Publish: publisher.Publish, Log: log, Signals: hangups}
 	server := health.New(cfg.HTTPAddress)
-	registerMetrics(server, d)
+	registerMetrics(server, d, watcher)
 	return []run.Component{
 		{Name: "health", Run: server.Run},
 		{Name: "events", Run: func(ctx context.Context) error { return publisher.Run(ctx, client) }},
 		{Name: "commands", Run: func(ctx context.Context) error { return commandLog.Run(ctx, d) }},
 		{Name: "status", Run: d.Follow},
+		{Name: "rules", Run: watcher.Run},
 		{Name: "rates", Run: d.Decide},
 	}, client.Close, nil
 }

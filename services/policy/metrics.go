@@ -5,9 +5,10 @@ import (
 
 	"github.com/weir-net/weir/services/internal/kit/health"
 	"github.com/weir-net/weir/services/policy/internal/desk"
+	"github.com/weir-net/weir/services/policy/internal/reload"
 )
 
-func registerMetrics(s *health.Server, d *desk.Desk) {
+func registerMetrics(s *health.Server, d *desk.Desk, w *reload.Watcher) {
 	stats := d.Stats()
 	for _, c := range []struct {
 		name, help string
@@ -20,10 +21,13 @@ func registerMetrics(s *health.Server, d *desk.Desk) {
 		{"weir_policy_renewed_total", "Leases renewed.", &stats.Renewed},
 		{"weir_policy_released_total", "Leases released.", &stats.Released},
 		{"weir_policy_refused_total", "Decisions that the budget forbade.", &stats.Refused},
+		{"weir_policy_alerts_total", "Alerts about what no lease is written for.", &stats.Alerts},
 		{"weir_policy_failed_writes_total", "Decisions that could not be written.", &stats.Failed},
 	} {
 		s.Counter(c.name, c.help, func() float64 { return float64(c.n.Load()) })
 	}
+	s.Counter("weir_policy_rules_taken_total", "Rules files taken while running.", func() float64 { taken, _ := w.Counts(); return float64(taken) })
+	s.Counter("weir_policy_rules_refused_total", "Rules files refused while running; the old rules stayed in force.", func() float64 { _, refused := w.Counts(); return float64(refused) })
 	s.Gauge("weir_policy_leases", "Live leases of this instance.", func() float64 { return float64(d.Leases()) })
 	s.Gauge("weir_policy_decide_seconds", "Time to decide on the last rates that led to a decision.", func() float64 { return float64(stats.DecideNanos.Load()) / 1e9 })
 	s.Gauge("weir_policy_write_seconds", "Time until the last decisions were acknowledged.", func() float64 { return float64(stats.WriteNanos.Load()) / 1e9 })

@@ -20,6 +20,7 @@ import (
 	"github.com/weir-net/weir/schemas/rates"
 	"github.com/weir-net/weir/schemas/status"
 	"github.com/weir-net/weir/services/internal/detect/engine"
+	"github.com/weir-net/weir/services/internal/detect/rules"
 	"github.com/weir-net/weir/services/internal/kit/kafka"
 	"github.com/weir-net/weir/services/internal/kit/replay"
 )
@@ -47,8 +48,8 @@ type Desk struct {
 
 // Stats are the desk's counters.
 type Stats struct {
-	Rates, Stale, Bad, Issued, Renewed, Released, Refused, Failed atomic.Uint64
-	DecideNanos, WriteNanos                                       atomic.Int64 // of the last decisions
+	Rates, Stale, Bad, Issued, Renewed, Released, Refused, Alerts, Failed atomic.Uint64
+	DecideNanos, WriteNanos                                               atomic.Int64 // of the last decisions
 }
 
 // New returns a desk for engine.
@@ -56,6 +57,13 @@ func New(e *engine.Engine) *Desk { return &Desk{engine: e, mine: map[int32]bool{
 
 // Stats returns the counters.
 func (d *Desk) Stats() *Stats { return &d.stats }
+
+// SetRules puts new rules into force.
+func (d *Desk) SetRules(r *rules.Rules) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.engine.SetRules(r)
+}
 
 // Leases returns how many of the policy's leases are live.
 func (d *Desk) Leases() int {
@@ -212,7 +220,7 @@ func (d *Desk) write(ctx context.Context, decisions []engine.Decision) {
 	failed := make([]error, len(decisions))
 	for i := range decisions {
 		x := &decisions[i]
-		if x.Step == engine.Refuse {
+		if !x.Step.Writes() {
 			continue
 		}
 		key, value := []byte(x.Key), []byte(nil)
@@ -260,6 +268,9 @@ func (d *Desk) tell(x *engine.Decision) {
 	case engine.Refuse:
 		d.stats.Refused.Add(1)
 		e.Kind, e.Severity = events.KindBudget, events.Warning
+	case engine.Alert:
+		d.stats.Alerts.Add(1)
+		e.Kind, e.Severity = events.KindAlert, events.Warning
 	}
 	d.Publish(e)
 }
