@@ -1,4 +1,4 @@
-// Package xdp is Weir's data plane: an XDP program that counts packets per
+// Package xdp is Weir's data plane: a program for XDP and TCX that counts packets per
 // source and enforces leases, and the Go API that loads it, attaches it, ends
 // its windows and edits its filter. The API speaks of windows, sources, classes
 // and leases; the layout of the maps stays inside this package.
@@ -6,6 +6,7 @@ package xdp
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -29,12 +30,14 @@ const (
 // Mode is how the program is attached.
 type Mode uint8
 
-// The modes. ModeAuto tries native and, only when that is refused, generic.
+// The modes. ModeAuto chooses by the kind of interface and tells why: native on
+// NICs, TCX on virtual interfaces, and what is left when that is refused.
 const (
 	ModeAuto Mode = iota
 	ModeNative
 	ModeGeneric
 	ModeOffload
+	ModeTCX
 )
 
 // String returns the mode's name in status records and configuration.
@@ -46,9 +49,21 @@ func (m Mode) String() string {
 		return "generic"
 	case ModeOffload:
 		return "offload"
+	case ModeTCX:
+		return "tcx"
 	default:
 		return "auto"
 	}
+}
+
+// ParseMode returns the mode of this name.
+func ParseMode(name string) (Mode, error) {
+	for m := ModeAuto; m <= ModeTCX; m++ {
+		if m.String() == name {
+			return m, nil
+		}
+	}
+	return ModeAuto, fmt.Errorf("mode %q: want auto, native, generic, offload or tcx", name)
 }
 
 // FilterMode is how leases are treated on one interface.
@@ -96,7 +111,7 @@ type AttachOptions struct {
 type Attachment struct {
 	Ifindex int
 	Slot    Slot
-	Mode    Mode   // native, generic or offload
+	Mode    Mode   // native, generic, offload or TCX
 	Reason  string // why that one
 	Adopted bool   // it was attached before this process began
 }

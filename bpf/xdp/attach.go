@@ -6,14 +6,19 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"syscall"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+
+	"github.com/weir-net/weir/bpf/nic"
 )
 
-// program loads the copy of the program that belongs to one slot.
-func (d *Datapath) program(s Slot) (*ebpf.Program, error) {
+// program loads the copy of the XDP program that belongs to one slot.
+func (d *Datapath) program(s Slot) (*ebpf.Program, error) { return d.loadProgram(s, "weir", false) }
+
+// loadProgram loads the copy of a program that belongs to one slot. bareIP says
+// that the interface's packets have no link layer.
+func (d *Datapath) loadProgram(s Slot, name string, bareIP bool) (*ebpf.Program, error) {
 	spec, err := d.spec()
 	if err != nil {
 		return nil, err
@@ -21,7 +26,7 @@ func (d *Datapath) program(s Slot) (*ebpf.Program, error) {
 	constants := map[string]any{
 		"slot_id": uint32(s), "cpus": uint32(d.cpus), "seed": d.seed,
 		"source4_ways": uint32(d.ways4), "source6_ways": uint32(d.ways6), "target_ways": uint32(targetWays),
-		"strict": flag(d.cfg.Strict), "group_off_link": flag(d.cfg.IPv6SourcePrefixLength == 64),
+		"strict": flag(d.cfg.Strict), "group_off_link": flag(d.cfg.IPv6SourcePrefixLength == 64), "bare_ip": flag(bareIP),
 	}
 	for name, value := range constants {
 		if err := spec.Variables[name].Set(value); err != nil {
@@ -33,12 +38,13 @@ func (d *Datapath) program(s Slot) (*ebpf.Program, error) {
 		replace[name] = d.maps[name]
 		spec.Maps[name].Pinning = ebpf.PinNone
 	}
+	spec.Programs = map[string]*ebpf.ProgramSpec{name: spec.Programs[name]}
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replace})
 	if err != nil {
 		return nil, fmt.Errorf("loading the program: %w", err)
 	}
 	defer coll.Close()
-	return coll.DetachProgram("weir"), nil
+	return coll.DetachProgram(name), nil
 }
 
 func flag(b bool) uint8 {
@@ -64,15 +70,14 @@ func (d *Datapath) adoptLinks() error {
 		if err != nil {
 			return fmt.Errorf("adopting %s: %w", path, err)
 		}
-		info, err := l.Info()
-		if err != nil || info.XDP() == nil || info.XDP().Ifindex == 0 {
+		ifindex := linkedTo(l)
+		if ifindex == 0 {
 			d.slots[i].Ifindex = 0
 			if err := errors.Join(l.Unpin(), l.Close()); err != nil {
 				return fmt.Errorf("dropping the link of an interface that is gone: %w", err)
 			}
 			continue
 		}
-		ifindex := int(info.XDP().Ifindex)
 		d.slots[i].Ifindex = uint32(ifindex)
 		d.attached[ifindex] = &attachment{link: l, Attachment: Attachment{
 			Ifindex: ifindex, Slot: Slot(i), Mode: Mode(d.slots[i].AttachMode), Adopted: true,
@@ -103,30 +108,31 @@ func (d *Datapath) Attach(ifindex int, o AttachOptions) (Attachment, error) {
 	if err != nil {
 		return Attachment{}, err
 	}
-	prog, err := d.program(slot)
-	if err != nil {
-		return Attachment{}, err
-	}
 	d.slots[slot] = weirSlot{Ifindex: uint32(ifindex), Seq: 0}
 	d.setOnLink(slot, o.OnLink)
-	l, mode, reason, err := attachXDP(prog, ifindex, o.Mode)
+	hook, err := d.hook(slot, ifindex, o.Mode)
 	if err == nil && d.cfg.PinPath != "" {
-		if err = l.Pin(d.linkPath(slot)); err != nil {
-			err = errors.Join(fmt.Errorf("pinning the link: %w", err), l.Close())
+		if err = hook.link.Pin(d.linkPath(slot)); err != nil {
+			err = errors.Join(fmt.Errorf("pinning the link: %w", err), hook.close())
 		}
 	}
 	if err != nil {
 		d.slots[slot].Ifindex = 0
-		return Attachment{}, errors.Join(err, prog.Close())
+		return Attachment{}, err
 	}
-	d.slots[slot].AttachMode = uint32(mode)
-	a := &attachment{link: l, program: prog, Attachment: Attachment{Ifindex: ifindex, Slot: slot, Mode: mode, Reason: reason}}
+	d.slots[slot].AttachMode = uint32(hook.mode)
+	a := &attachment{link: hook.link, program: hook.program,
+		Attachment: Attachment{Ifindex: ifindex, Slot: slot, Mode: hook.mode, Reason: hook.reason}}
 	d.attached[ifindex] = a
 	return a.Attachment, nil
 }
 
 func (d *Datapath) upgrade(a *attachment, o AttachOptions) (Attachment, error) {
-	prog, err := d.program(a.Slot)
+	n, err := nic.Read(a.Ifindex)
+	if err != nil {
+		return Attachment{}, fmt.Errorf("inspecting the interface: %w", err)
+	}
+	prog, err := d.programFor(a.Slot, n, a.Mode)
 	if err != nil {
 		return Attachment{}, err
 	}
@@ -145,57 +151,6 @@ func (d *Datapath) freeSlot() (Slot, error) {
 		}
 	}
 	return 0, fmt.Errorf("attaching: all %d slots are in use", MaxSlots)
-}
-
-func attachXDP(prog *ebpf.Program, ifindex int, mode Mode) (link.Link, Mode, string, error) {
-	try := func(flags link.XDPAttachFlags) (link.Link, error) {
-		l, err := link.AttachXDP(link.XDPOptions{Program: prog, Interface: ifindex, Flags: flags})
-		if errors.Is(err, syscall.EBUSY) || errors.Is(err, syscall.EEXIST) {
-			return nil, fmt.Errorf("%w to interface %d; take it off first", ErrForeignProgram, ifindex)
-		}
-		return l, err
-	}
-	switch mode {
-	case ModeGeneric:
-		l, err := try(link.XDPGenericMode)
-		return l, ModeGeneric, "as configured", wrapAttach(err, "generic")
-	case ModeOffload:
-		l, err := try(link.XDPOffloadMode)
-		return l, ModeOffload, "as configured", wrapAttach(err, "offload")
-	case ModeNative:
-		l, err := try(link.XDPDriverMode)
-		return l, ModeNative, "as configured", wrapAttach(err, "native")
-	}
-	l, err := try(link.XDPDriverMode)
-	if err == nil {
-		return l, ModeNative, "the driver supports it", nil
-	}
-	if errors.Is(err, ErrForeignProgram) {
-		return nil, 0, "", err
-	}
-	reason := fmt.Sprintf("native was refused: %v", explain(err))
-	l, err = try(link.XDPGenericMode)
-	return l, ModeGeneric, reason, wrapAttach(err, "generic, after "+reason)
-}
-
-func wrapAttach(err error, mode string) error {
-	if err == nil || errors.Is(err, ErrForeignProgram) {
-		return err
-	}
-	return fmt.Errorf("attaching XDP in mode %s: %w", mode, explain(err))
-}
-
-// explain adds what the kernel's errno means for XDP.
-func explain(err error) error {
-	switch {
-	case errors.Is(err, syscall.EOPNOTSUPP):
-		return fmt.Errorf("the driver has no support for it (%w)", err)
-	case errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.ERANGE):
-		return fmt.Errorf("the driver refused; often the MTU, LRO or the number of queues (%w)", err)
-	case errors.Is(err, syscall.ENODEV):
-		return fmt.Errorf("the interface is gone (%w)", err)
-	}
-	return err
 }
 
 // SetOnLink replaces the IPv6 on-link prefixes of an interface.

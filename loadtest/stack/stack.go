@@ -197,6 +197,11 @@ func (s *Stack) configure(service Service, c *lab.Command) error {
 	if service == Probe {
 		c.Namespace = s.ProbeIn
 		c.Env = append(c.Env, prefix+"HOST="+s.Host, prefix+"INTERFACES="+s.Interface, prefix+"PIN_PATH="+s.PinPath)
+		if s.ProbeIn != lab.Root {
+			// The lab's wire is a veth, which stands for a NIC here: the probe
+			// would choose TCX.
+			c.Env = append(c.Env, prefix+"XDP_MODE=native")
+		}
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ type Config struct {
 	Host       string        `desc:"this host's name in keys; the host name up to its first dot if empty"`
 	Window     time.Duration `default:"250ms" desc:"how often counts are published"`
 	Mode       string        `default:"observe" desc:"enforce, observe or off, until a mode command says otherwise"`
-	XDPMode    string        `envconfig:"XDP_MODE" default:"auto" desc:"native, generic, offload, or auto: native, and generic only where native is refused"`
+	XDPMode    string        `envconfig:"XDP_MODE" default:"auto" desc:"native, generic, offload, tcx, or auto: native on NICs, tcx on veth and other virtual interfaces, and what is left where that is refused"`
 	PinPath    string        `split_words:"true" default:"/sys/fs/bpf/weir" desc:"directory on a bpffs; what is pinned there filters on without the probe"`
 	Protected  []string      `desc:"prefixes never to block, besides own addresses, gateways, resolvers and brokers"`
 
@@ -62,10 +62,9 @@ func (c *Config) Validate() error {
 	default:
 		errs = append(errs, fmt.Errorf("WEIR_PROBE_MODE %q: want enforce, observe or off", c.Mode))
 	}
-	modes := map[string]xdp.Mode{"auto": xdp.ModeAuto, "native": xdp.ModeNative, "generic": xdp.ModeGeneric, "offload": xdp.ModeOffload}
-	mode, ok := modes[c.XDPMode]
-	if !ok {
-		errs = append(errs, fmt.Errorf("WEIR_PROBE_XDP_MODE %q: want auto, native, generic or offload", c.XDPMode))
+	mode, err := xdp.ParseMode(c.XDPMode)
+	if err != nil {
+		errs = append(errs, fmt.Errorf("WEIR_PROBE_XDP_MODE: %w", err))
 	}
 	c.xdpMode = mode
 	for _, s := range c.Protected {
