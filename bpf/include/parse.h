@@ -63,7 +63,7 @@ struct packet {
 	struct address dst;
 	__u32 length;  /* bytes of the frame, Ethernet header included */
 	__u32 packets; /* 1, unless the kernel merged several into this one */
-	__u16 sport;  /* host order; 0 when there is none */
+	__u16 sport;   /* host order; 0 when there is none */
 	__u16 dport;
 	__u8 family; /* 4 or 6 */
 	__u8 protocol;

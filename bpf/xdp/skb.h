@@ -44,32 +44,47 @@ static __always_inline void unmerge(struct __sk_buff *skb, struct packet *p, __u
 	p->length += (p->packets - 1) * headers;
 }
 
+/* Parses what is in reach. Returns what parse does and, above its byte, how many
+ * bytes the parser took.
+ *
+ * This and decide_skb are functions of their own, which the verifier goes through
+ * once, with any arguments; inlined, every way through the parser would be one
+ * through all that follows. */
+__noinline int parse_reachable(struct __sk_buff *skb, struct packet *p)
+{
+	void *data = (void *)(long)skb->data;
+	struct cursor c = {.pos = data, .end = (void *)(long)skb->data_end};
+	int tags = skb->vlan_present ? MAX_VLAN_TAGS - 1 : MAX_VLAN_TAGS;
+	int result;
+
+	if (!p)
+		return PARSE_MALFORMED;
+	result = parse_network(&c, bare_ip ? bpf_ntohs(skb->protocol) : parse_ethernet(&c, tags), p);
+	return (__u32)(c.pos - data) << 8 | result;
+}
+
+/* Were there headers out of reach that pulling brings in? */
+static __always_inline int is_short(struct __sk_buff *skb, int parsed, const struct packet *p)
+{
+	__u32 linear = skb->data_end - skb->data;
+
+	if (linear >= PULL || linear >= skb->len)
+		return 0;
+	parsed &= 0xff;
+	return parsed == PARSE_MALFORMED || (parsed == PARSE_IP && p->class == CLASS_OTHER);
+}
+
 /* Parses skb like the frame that it was. Returns as parse does. */
 static __always_inline int parse_skb(struct __sk_buff *skb, struct packet *p)
 {
-	__u32 tag = skb->vlan_present ? VLAN_TAG : 0, parsed = 0;
-	int result = PARSE_MALFORMED;
+	__u32 tag = skb->vlan_present ? VLAN_TAG : 0;
+	int parsed = parse_reachable(skb, p);
 
-	/* The second time is for packets whose headers were out of reach. */
-#pragma clang loop unroll(disable)
-	for (int attempt = 0; attempt < 2; attempt++) {
-		void *data = (void *)(long)skb->data;
-		struct cursor c = {.pos = data, .end = (void *)(long)skb->data_end};
-		int type = bare_ip ? bpf_ntohs(skb->protocol) : parse_ethernet(&c, MAX_VLAN_TAGS - !!tag);
-		__u32 linear = c.end - data;
-
-		result = parse_network(&c, type, p);
-		parsed = c.pos - data;
-		if (result == PARSE_NON_IP || (result == PARSE_IP && p->class != CLASS_OTHER))
-			break;
-		if (linear >= PULL || linear >= skb->len)
-			break;
-		if (bpf_skb_pull_data(skb, skb->len < PULL ? skb->len : PULL))
-			break;
-	}
+	if (is_short(skb, parsed, p) && !bpf_skb_pull_data(skb, skb->len < PULL ? skb->len : PULL))
+		parsed = parse_reachable(skb, p);
 	p->length = skb->len;
 	if (skb->gso_size)
-		unmerge(skb, p, headers_of(skb, p, parsed));
+		unmerge(skb, p, headers_of(skb, p, (__u32)parsed >> 8));
 	p->length += p->packets * tag;
-	return result;
+	return parsed & 0xff;
 }

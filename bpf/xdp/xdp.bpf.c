@@ -81,14 +81,19 @@ int weir(struct xdp_md *ctx)
 	return is_drop(leave(&packet, decide(parsed, &packet))) ? XDP_DROP : XDP_PASS;
 }
 
+__noinline int decide_skb(int parsed, const struct packet *p)
+{
+	return p ? leave(p, decide(parsed, p)) : REASON_PASS;
+}
+
 /* The same for interfaces that have packets rather than frames to offer. */
 SEC("tcx/ingress")
 int weir_tcx(struct __sk_buff *skb)
 {
-	struct packet packet;
+	struct packet packet = {};
 	int parsed = parse_skb(skb, &packet);
 
-	return is_drop(leave(&packet, decide(parsed, &packet))) ? TCX_DROP : TCX_NEXT;
+	return is_drop(decide_skb(parsed, &packet)) ? TCX_DROP : TCX_NEXT;
 }
 
 char _license[] SEC("license") = "GPL";
