@@ -197,6 +197,15 @@ func (w *wire) udp() *udpFlow {
 	return f
 }
 
+// expectNothing checks that nothing has arrived that was not read.
+func (f *udpFlow) expectNothing() {
+	f.w.t.Helper()
+	f.w.must(f.to.SetReadDeadline(time.Now().Add(100 * time.Millisecond)))
+	if n, err := f.to.Read(make([]byte, 16)); err == nil {
+		f.w.t.Errorf("a datagram of %d bytes arrived", n)
+	}
+}
+
 // expect sends one datagram and checks that it arrives, or does not. A veth
 // delivers within the sender's call or shortly after; what has not arrived in
 // 300 ms was dropped.

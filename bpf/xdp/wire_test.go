@@ -47,8 +47,10 @@ func newWire(t testing.TB, mtu int) *wire {
 	here, err := netns.New()
 	w.must(err)
 	defer here.Close()
+	w.silence()
 	w.there, err = netns.New()
 	w.must(err)
+	w.silence()
 	t.Cleanup(func() { w.there.Close() })
 	w.must(netns.Set(here))
 	w.thereHandle, err = netlink.NewHandleAt(w.there)
@@ -56,6 +58,16 @@ func newWire(t testing.TB, mtu int) *wire {
 	t.Cleanup(w.thereHandle.Close)
 	w.plug("here", mtu)
 	return w
+}
+
+// silence keeps IPv6 from announcing itself on the wire.
+func (w *wire) silence() {
+	for _, name := range []string{"all", "default"} {
+		err := os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/disable_ipv6", []byte("1"), 0)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			w.t.Fatal(err)
+		}
+	}
 }
 
 // plug makes the veth pair.
@@ -145,8 +157,22 @@ func (w *wire) open(mode Mode, cfg Config) (*Datapath, Attachment) {
 	w.must(err)
 	w.t.Cleanup(func() { d.Close() })
 	a, err := d.Attach(w.here.Index, AttachOptions{Mode: mode})
+	if mode == ModeTCX && errors.Is(err, ErrUnsupported) && lacksTCX() {
+		w.t.Skip("this kernel has no TCX")
+	}
 	w.must(err)
 	return d, a
+}
+
+// lacksTCX reports whether the kernel is older than TCX, which came with 6.6.
+func lacksTCX() bool {
+	var name unix.Utsname
+	if unix.Uname(&name) != nil {
+		return false
+	}
+	var major, minor int
+	n, _ := fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &major, &minor)
+	return n == 2 && (major < 6 || major == 6 && minor < 6)
 }
 
 // pinPath returns a directory on a bpffs that is gone after the test.
