@@ -17,6 +17,7 @@ type Config struct {
 	Quick   bool // fewer source counts: what the goals need
 	CPU     int  // where programs are measured
 	Entries int  // sources that every table has room for, per CPU
+	LabID   string
 	Log     io.Writer
 }
 
@@ -33,6 +34,7 @@ func plan() []experiment {
 		{"frames", frames},
 		{"flood", flood},
 		{"drain", drain},
+		{"live", live},
 	}
 }
 

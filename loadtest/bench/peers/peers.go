@@ -55,14 +55,14 @@ func (s *Set) Program(name string) (*ebpf.Program, error) {
 	return p, nil
 }
 
-// Block puts addresses, as they stand in a packet, on K-ONE's list.
-func (s *Set) Block(addresses [][4]byte) error {
-	values := make([]uint32, len(addresses))
-	if len(values) == 0 {
-		return nil
+// Block puts the sources numbered 1 to n on K-ONE's list.
+func (s *Set) Block(n uint32) error {
+	addresses, values := make([][4]byte, n), make([]uint32, n)
+	for i := range addresses {
+		addresses[i] = Address(1 + uint32(i)).As4()
 	}
 	if _, err := s.coll.Maps["blocked"].BatchUpdate(addresses, values, nil); err != nil {
-		return fmt.Errorf("blocking %d sources: %w", len(addresses), err)
+		return fmt.Errorf("blocking %d sources: %w", n, err)
 	}
 	return nil
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-func load(t *testing.T, sources int) *Set {
+func needRoot(t *testing.T) {
 	t.Helper()
 	if os.Getuid() != 0 {
 		if os.Getenv("CI") == "true" {
@@ -16,6 +16,11 @@ func load(t *testing.T, sources int) *Set {
 		}
 		t.Skip("loading BPF needs root")
 	}
+}
+
+func loadPeers(t *testing.T, sources int) *Set {
+	t.Helper()
+	needRoot(t)
 	s, err := Load(sources)
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +65,7 @@ func TestPeersCount(t *testing.T) {
 		"flat": flatCounts, "flat_batch": flatCounts, "lru_percpu": lruCounts, "kone": hashCounts,
 	} {
 		t.Run(program, func(t *testing.T) {
-			s := load(t, 1<<12)
+			s := loadPeers(t, 1<<12)
 			send(t, s, program, numbers...)
 			got := count(t, s)
 			if len(got) != len(want) {
@@ -116,8 +121,8 @@ func hashCounts(t *testing.T, s *Set) map[uint32]uint64 {
 }
 
 func TestKOneDropsWhatIsBlocked(t *testing.T) {
-	s := load(t, 1<<12)
-	if err := s.Block([][4]byte{Address(5).As4()}); err != nil {
+	s := loadPeers(t, 1<<12)
+	if err := s.Block(5); err != nil {
 		t.Fatal(err)
 	}
 	if v := send(t, s, "kone", 5); v != 1 {
@@ -125,5 +130,38 @@ func TestKOneDropsWhatIsBlocked(t *testing.T) {
 	}
 	if v := send(t, s, "kone", 6); v != 2 {
 		t.Errorf("another source: verdict %d, want XDP_PASS", v)
+	}
+}
+
+// TestSenderSealsItsFrames sends to where frames end, looks at the last one, and
+// sums its IPv4 header up as a receiver does.
+func TestSenderSealsItsFrames(t *testing.T) {
+	needRoot(t)
+	f := frameFrom(0)
+	f[16], f[17], f[22] = 0, 28, 64
+	p, err := NewSender(1, f, 26)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if err := p.Sources(1, 1<<31); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		out := make([]byte, len(f)+256)
+		o := ebpf.RunOptions{Data: f, DataOut: out}
+		if verdict, err := p.Random().Run(&o); err != nil || verdict != 4 {
+			t.Fatalf("verdict %d, want XDP_REDIRECT; %v", verdict, err)
+		}
+		var sum uint32
+		for i := 14; i < 34; i += 2 {
+			sum += uint32(binary.BigEndian.Uint16(o.DataOut[i:]))
+		}
+		for sum > 0xffff {
+			sum = sum&0xffff + sum>>16
+		}
+		if sum != 0xffff {
+			t.Fatalf("the header % x sums up to %#x", o.DataOut[14:34], sum)
+		}
 	}
 }

@@ -19,8 +19,10 @@ struct {
 
 /* Where in the frame the four bytes that vary are. */
 volatile const __u32 offset = 26;
-/* Instead of running the subject, transmit: live frames of a sender. */
-volatile const __u32 transmit = 0;
+/* Instead of running the subject, send live frames out of this interface. */
+volatile const __u32 out = 0;
+/* The sum of the IPv4 header's other words, for a checksum that the stack takes. */
+volatile const __u32 other_words = 0;
 
 /* The sources are numbers first to first + count - 1. */
 __u32 first = 1;
@@ -42,16 +44,29 @@ static __always_inline __u32 scatter(__u32 x)
 	return x;
 }
 
+/* The checksum stands right before the source. */
+static __always_inline void seal(void *source, __u32 address)
+{
+	__u32 sum = other_words + (address & 0xffff) + (address >> 16);
+
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	*(__u16 *)(source - 2) = ~sum;
+}
+
 static __always_inline int hand_over(struct xdp_md *ctx, __u32 number)
 {
 	void *data = (void *)(long)ctx->data;
+	__u32 address = bpf_htonl(scatter(first + number));
 
 	if (data + offset + 4 > (void *)(long)ctx->data_end)
 		return XDP_ABORTED;
-	*(__u32 *)(data + offset) = bpf_htonl(scatter(first + number));
+	*(__u32 *)(data + offset) = address;
 	sent++;
-	if (transmit)
-		return XDP_TX;
+	if (out) {
+		seal(data + offset, address);
+		return bpf_redirect(out, 0);
+	}
 	bpf_tail_call(ctx, &subject, 0);
 	return XDP_ABORTED; /* there is no subject */
 }

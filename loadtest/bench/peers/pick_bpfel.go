@@ -16,16 +16,17 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	pickMapSubject  = "subject"
-	pickProgPick    = "pick"
-	pickProgWalk    = "walk"
-	pickVarCount    = "count"
-	pickVarFirst    = "first"
-	pickVarNext     = "next"
-	pickVarOffset   = "offset"
-	pickVarSent     = "sent"
-	pickVarState    = "state"
-	pickVarTransmit = "transmit"
+	pickMapSubject    = "subject"
+	pickProgPick      = "pick"
+	pickProgWalk      = "walk"
+	pickVarCount      = "count"
+	pickVarFirst      = "first"
+	pickVarNext       = "next"
+	pickVarOffset     = "offset"
+	pickVarOtherWords = "other_words"
+	pickVarOut        = "out"
+	pickVarSent       = "sent"
+	pickVarState      = "state"
 )
 
 // loadPick returns the embedded CollectionSpec for pick.
@@ -85,13 +86,14 @@ type pickMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type pickVariableSpecs struct {
-	Count    *ebpf.VariableSpec `ebpf:"count"`
-	First    *ebpf.VariableSpec `ebpf:"first"`
-	Next     *ebpf.VariableSpec `ebpf:"next"`
-	Offset   *ebpf.VariableSpec `ebpf:"offset"`
-	Sent     *ebpf.VariableSpec `ebpf:"sent"`
-	State    *ebpf.VariableSpec `ebpf:"state"`
-	Transmit *ebpf.VariableSpec `ebpf:"transmit"`
+	Count      *ebpf.VariableSpec `ebpf:"count"`
+	First      *ebpf.VariableSpec `ebpf:"first"`
+	Next       *ebpf.VariableSpec `ebpf:"next"`
+	Offset     *ebpf.VariableSpec `ebpf:"offset"`
+	OtherWords *ebpf.VariableSpec `ebpf:"other_words"`
+	Out        *ebpf.VariableSpec `ebpf:"out"`
+	Sent       *ebpf.VariableSpec `ebpf:"sent"`
+	State      *ebpf.VariableSpec `ebpf:"state"`
 }
 
 // pickObjects contains all objects after they have been loaded into the kernel.
@@ -127,13 +129,14 @@ func (m *pickMaps) Close() error {
 //
 // It can be passed to loadPickObjects or ebpf.CollectionSpec.LoadAndAssign.
 type pickVariables struct {
-	Count    *ebpf.Variable `ebpf:"count"`
-	First    *ebpf.Variable `ebpf:"first"`
-	Next     *ebpf.Variable `ebpf:"next"`
-	Offset   *ebpf.Variable `ebpf:"offset"`
-	Sent     *ebpf.Variable `ebpf:"sent"`
-	State    *ebpf.Variable `ebpf:"state"`
-	Transmit *ebpf.Variable `ebpf:"transmit"`
+	Count      *ebpf.Variable `ebpf:"count"`
+	First      *ebpf.Variable `ebpf:"first"`
+	Next       *ebpf.Variable `ebpf:"next"`
+	Offset     *ebpf.Variable `ebpf:"offset"`
+	OtherWords *ebpf.Variable `ebpf:"other_words"`
+	Out        *ebpf.Variable `ebpf:"out"`
+	Sent       *ebpf.Variable `ebpf:"sent"`
+	State      *ebpf.Variable `ebpf:"state"`
 }
 
 // pickPrograms contains all programs after they have been loaded into the kernel.

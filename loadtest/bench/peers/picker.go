@@ -1,6 +1,7 @@
 package peers
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -15,36 +16,56 @@ type Picker struct {
 	coll *ebpf.Collection
 }
 
-// NewPicker returns a picker in front of program, or, where program is nil, one
-// that transmits. The four bytes of a frame that it varies are at offset.
+// NewPicker returns a picker in front of program. The four bytes of a frame that
+// it varies are at offset.
 func NewPicker(program *ebpf.Program, offset int) (*Picker, error) {
-	p, err := newPicker(program, offset, 0)
-	if err == nil || program == nil {
-		return p, err
+	p, err := load(constants{"offset": uint32(offset)}, 0)
+	if err != nil {
+		return nil, err
 	}
-	// A program that takes packets of several buffers is only called by its like.
-	if p, again := newPicker(program, offset, unix.BPF_F_XDP_HAS_FRAGS); again == nil {
+	if err = p.coll.Maps["subject"].Put(uint32(0), program); err == nil {
 		return p, nil
 	}
-	return nil, err
+	p.Close()
+	// A program that takes packets of several buffers is only called by its like.
+	if p, again := load(constants{"offset": uint32(offset)}, unix.BPF_F_XDP_HAS_FRAGS); again == nil {
+		if again = p.coll.Maps["subject"].Put(uint32(0), program); again == nil {
+			return p, nil
+		}
+		p.Close()
+	}
+	return nil, fmt.Errorf("putting a program behind the picker: %w", err)
 }
 
-func newPicker(program *ebpf.Program, offset int, flags uint32) (*Picker, error) {
+// NewSender returns a picker that sends its packets, IPv4 with the source at
+// offset, out of an interface of the namespace in which it is run with live
+// frames.
+func NewSender(ifindex int, frame []byte, offset int) (*Picker, error) {
+	header := frame[offset-12 : offset+8]
+	var sum uint32
+	for i := 0; i < len(header); i += 2 {
+		if i != 10 && i != 12 && i != 14 { // the checksum, and the source
+			sum += uint32(binary.NativeEndian.Uint16(header[i:]))
+		}
+	}
+	return load(constants{"offset": uint32(offset), "out": uint32(ifindex), "other_words": sum}, 0)
+}
+
+// constants are load-time constants of pick.bpf.c.
+type constants map[string]uint32
+
+func load(set constants, flags uint32) (*Picker, error) {
 	spec, err := loadPick()
 	if err != nil {
 		return nil, fmt.Errorf("reading the picker's BPF object: %w", err)
 	}
-	transmit := uint32(0)
-	if program == nil {
-		transmit = 1
+	for name, value := range set {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return nil, fmt.Errorf("setting %s of the picker: %w", name, err)
+		}
 	}
-	err = errors.Join(
-		spec.Variables["offset"].Set(uint32(offset)),
-		spec.Variables["transmit"].Set(transmit),
-		spec.Variables["state"].Set(rand.Uint64()),
-	)
-	if err != nil {
-		return nil, fmt.Errorf("setting up the picker: %w", err)
+	if err := spec.Variables["state"].Set(rand.Uint64()); err != nil {
+		return nil, fmt.Errorf("seeding the picker: %w", err)
 	}
 	for _, p := range spec.Programs {
 		p.Flags |= flags
@@ -52,12 +73,6 @@ func newPicker(program *ebpf.Program, offset int, flags uint32) (*Picker, error)
 	coll, err := ebpf.NewCollection(spec)
 	if err != nil {
 		return nil, fmt.Errorf("loading the picker: %w", err)
-	}
-	if program != nil {
-		if err := coll.Maps["subject"].Put(uint32(0), program); err != nil {
-			coll.Close()
-			return nil, fmt.Errorf("putting a program behind the picker: %w", err)
-		}
 	}
 	return &Picker{coll}, nil
 }

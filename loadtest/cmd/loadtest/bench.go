@@ -16,7 +16,7 @@ import (
 
 // runDataplane measures what a packet costs.
 func runDataplane(ctx context.Context, args []string) error {
-	c := dataplane.Config{Log: os.Stderr}
+	c := dataplane.Config{LabID: uniqueID("b"), Log: os.Stderr}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	only := flags.String("only", "", "experiments to run, separated by commas; empty: all of "+strings.Join(dataplane.Names(), ", "))
 	out := flags.String("o", "", "file to write the results to; experiments that are not run keep theirs")

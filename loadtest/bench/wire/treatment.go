@@ -1,0 +1,152 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"strings"
+	"syscall"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+
+	"github.com/weir-net/weir/bpf/xdp"
+	"github.com/weir-net/weir/loadtest/lab"
+)
+
+// Treatment is something done to the packets at the victim's end.
+type Treatment struct {
+	Name  string
+	apply func(*Wire) (undo func() error, err error)
+}
+
+// errUnavailable says that this machine, or this data plane, cannot do a
+// treatment: the table tells so instead of a number.
+var errUnavailable = errors.New("not available")
+
+// Nothing leaves the packets to the stack.
+func Nothing(name string) Treatment {
+	return Treatment{name, func(*Wire) (func() error, error) { return func() error { return nil }, nil }}
+}
+
+// XDP attaches a program that is loaded already.
+func XDP(name string, p *ebpf.Program, generic bool) Treatment {
+	flags := link.XDPDriverMode
+	if generic {
+		flags = link.XDPGenericMode
+	}
+	return Treatment{name, func(w *Wire) (undo func() error, err error) {
+		err = w.Do(lab.Victim, func() error {
+			l, err := link.AttachXDP(link.XDPOptions{Program: p, Interface: w.Victim, Flags: flags})
+			if errors.Is(err, syscall.ERANGE) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.EOPNOTSUPP) {
+				return fmt.Errorf("%w: the driver refused", errUnavailable)
+			}
+			if err != nil {
+				return fmt.Errorf("attaching %s: %w", name, err)
+			}
+			undo = l.Close
+			return nil
+		})
+		return undo, err
+	}}
+}
+
+// WeirAs attaches a data plane of its own in a mode named as in status records.
+// Modes that this version does not have are unavailable.
+func WeirAs(name, mode string, cfg xdp.Config) Treatment {
+	return Treatment{name, func(w *Wire) (func() error, error) {
+		m, ok := modeNamed(mode)
+		if !ok {
+			return nil, fmt.Errorf("%w: there is no mode %s", errUnavailable, mode)
+		}
+		d, err := xdp.Open(cfg)
+		if err != nil {
+			return nil, fmt.Errorf("opening the data plane: %w", err)
+		}
+		err = w.Do(lab.Victim, func() error {
+			a, err := d.Attach(w.Victim, xdp.AttachOptions{Mode: m})
+			if err != nil {
+				return fmt.Errorf("%w: %w", errUnavailable, err)
+			}
+			d.SetFilterMode(a.Slot, xdp.FilterEnforce)
+			return nil
+		})
+		if err != nil {
+			return nil, errors.Join(err, d.Close())
+		}
+		return d.Close, nil // without pins, what is attached goes with it
+	}}
+}
+
+func modeNamed(name string) (xdp.Mode, bool) {
+	for m := xdp.ModeAuto; m < 16; m++ {
+		if m.String() == name {
+			return m, true
+		}
+	}
+	return 0, false
+}
+
+// NFT drops sources by a set of nftables, at the hook nearest to the driver.
+func NFT(name string, sources []netip.Addr) Treatment {
+	return Treatment{name, func(w *Wire) (func() error, error) {
+		rules := fmt.Sprintf("table netdev bench {\n set blocked { type ipv4_addr; elements = { %s } }\n"+
+			" chain ingress { type filter hook ingress device %q priority 0; ip saddr @blocked drop; }\n}\n",
+			strings.Join(texts(sources), ", "), lab.DataInterface)
+		if err := w.tool(rules, "nft", "-f", "-"); err != nil {
+			return nil, err
+		}
+		return func() error { return w.tool("", "nft", "delete", "table", "netdev", "bench") }, nil
+	}}
+}
+
+// IPSet drops sources by an ipset, in the earliest table of iptables.
+func IPSet(name string, sources []netip.Addr) Treatment {
+	return Treatment{name, func(w *Wire) (func() error, error) {
+		var sets strings.Builder
+		fmt.Fprintf(&sets, "create blocked hash:ip hashsize %d maxelem %d\n", 1024+len(sources), 1024+2*len(sources))
+		for _, a := range texts(sources) {
+			fmt.Fprintf(&sets, "add blocked %s\n", a)
+		}
+		if err := w.tool(sets.String(), "ipset", "-exist", "restore"); err != nil {
+			return nil, err
+		}
+		rule := strings.Fields("PREROUTING -m set --match-set blocked src -j DROP")
+		if err := w.tool("", "iptables", append([]string{"-t", "raw", "-A"}, rule...)...); err != nil {
+			return nil, errors.Join(err, w.tool("", "ipset", "destroy", "blocked"))
+		}
+		return func() error {
+			return errors.Join(w.tool("", "iptables", append([]string{"-t", "raw", "-D"}, rule...)...),
+				w.tool("", "ipset", "destroy", "blocked"))
+		}, nil
+	}}
+}
+
+// texts leaves out 0.0.0.0/8, which is no address to a set.
+func texts(sources []netip.Addr) []string {
+	var all []string
+	for _, a := range sources {
+		if a.As4()[0] != 0 {
+			all = append(all, a.String())
+		}
+	}
+	return all
+}
+
+// tool runs a program of the system in the victim's namespace.
+func (w *Wire) tool(input, name string, args ...string) error {
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return fmt.Errorf("%w: %s is not installed", errUnavailable, name)
+	}
+	return w.Do(lab.Victim, func() error {
+		cmd := exec.Command(path, args...)
+		cmd.Stdin = strings.NewReader(input)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+			return fmt.Errorf("%w: %s: %w: %s", errUnavailable, name, err, line)
+		}
+		return nil
+	})
+}
