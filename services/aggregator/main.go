@@ -58,6 +58,7 @@ func build(ctx context.Context, cfg Config, broker *kafka.Config, log *slog.Logg
 	supervisor := gokakit.NewSupervisor(gokakit.Options{
 		Kafka: broker, Client: client, ClientID: "weir-aggregator", Instance: cfg.Instance,
 		Graph: stream.Graph(), Table: topics.Rates, Schema: schemas.SchemaRates, Log: log,
+		Assigned: stream.Keep,
 	})
 	server := health.New(cfg.HTTPAddress)
 	registerMetrics(server, stream, supervisor)

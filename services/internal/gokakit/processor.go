@@ -26,7 +26,8 @@ type Options struct {
 	Table    string // topic of the group table; equal to the group's name
 	Schema   string // header of the table's records
 	Log      *slog.Logger
-	Extra    []goka.ProcessorOption // a test's own
+	Assigned func(partitions map[int32]bool) // called with each assignment, before its records; nil: nobody
+	Extra    []goka.ProcessorOption          // a test's own
 }
 
 // Supervisor runs a processor, and builds it anew whenever it ends.
@@ -141,11 +142,24 @@ func (s *Supervisor) build(ctx context.Context) (*goka.Processor, error) {
 		goka.WithProducerDefaultHeaders(headers),
 		goka.WithNilHandling(goka.NilProcess), // a null value is a bad record, not nothing
 		goka.WithLogger(logger{o.Log}),
+		goka.WithRebalanceCallback(o.assigned),
 	}, o.Extra...)...)
 	if err != nil {
 		return nil, fmt.Errorf("building the processor: %w", err)
 	}
 	return p, nil
+}
+
+// assigned implements goka.RebalanceCallback.
+func (o *Options) assigned(a goka.Assignment) {
+	if o.Assigned == nil {
+		return
+	}
+	partitions := make(map[int32]bool, len(a))
+	for p := range a {
+		partitions[p] = true
+	}
+	o.Assigned(partitions)
 }
 
 // TableIsGroup makes a group's table topic carry the group's name, so that the

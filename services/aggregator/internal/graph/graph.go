@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,8 +41,9 @@ type Stream struct {
 // entry is one interface in memory. Only the goroutine of its partition works
 // on it; the map is shared.
 type entry struct {
-	state *window.State
-	seen  time.Time // when the last window arrived here
+	state     *window.State
+	seen      time.Time // when the last window arrived here
+	partition int32
 }
 
 // Stats are the stream's counters.
@@ -135,10 +137,20 @@ func (s *Stream) entry(ctx goka.Context) *entry {
 	default:
 		e = &entry{state: new(window.State)}
 	}
+	e.partition = ctx.Partition()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.states[ctx.Key()] = e
 	return e
+}
+
+// Keep forgets the interfaces of all other partitions: somebody else works on
+// them now, and whoever gets them back begins with what the table says. It must
+// be called while no record is being processed.
+func (s *Stream) Keep(partitions map[int32]bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.states, func(_ string, e *entry) bool { return !partitions[e.partition] })
 }
 
 // age marks an interface that has fallen silent, and deletes it in the end.

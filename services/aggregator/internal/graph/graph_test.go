@@ -40,7 +40,7 @@ func start(t *testing.T, cfg *kafka.Config, instance string) *running {
 	}, slog.New(slog.DiscardHandler))
 	r.Supervisor = gokakit.NewSupervisor(gokakit.Options{
 		Kafka: cfg, Client: testkit.Client(t, cfg), ClientID: "test", Instance: instance,
-		Graph: r.stream.Graph(), Table: topics.Rates, Schema: schemas.SchemaRates, Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Graph: r.stream.Graph(), Table: topics.Rates, Schema: schemas.SchemaRates, Assigned: r.stream.Keep, Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -203,25 +203,79 @@ func TestBadRecordsDoNotStopTheStream(t *testing.T) {
 	})
 }
 
+// TestTwoInstancesShare: an instance joins, and leaves again, while windows
+// arrive. Each window is in the table once, and each instance remembers only
+// the interfaces that it works on.
 func TestTwoInstancesShare(t *testing.T) {
+	const interfaces, rounds = 24, 90
 	_, cfg := testkit.Double(t)
-	client, get := testkit.Client(t, cfg), table(t, cfg)
-	a := start(t, cfg, "one")
-	a.awaitReady(t)
-	if took := start(t, cfg, "two").awaitReady(t); took > 4*time.Second {
-		t.Errorf("joining took %v: goka sleeps 5 s when a rebalance ends its session", took)
-	}
-	for seq := uint64(1); seq <= 30; seq++ {
-		for i := range 24 {
-			produce(t, client, cfg.Topics().Counts, chunk(fmt.Sprintf("h%d/e", i), "boot", seq))
+	client, get, seen := testkit.Client(t, cfg), table(t, cfg), updates(t, cfg)
+	key := func(i int) string { return fmt.Sprintf("h%d/e", i) }
+	one := start(t, cfg, "one")
+	one.awaitReady(t)
+	var two *running
+	for seq := uint64(1); seq <= rounds; seq++ {
+		for i := range interfaces {
+			produce(t, client, cfg.Topics().Counts, chunk(key(i), "boot", seq))
+		}
+		switch seq {
+		case rounds / 3:
+			two = start(t, cfg, "two")
+			if took := two.awaitReady(t); took > 4*time.Second {
+				t.Errorf("joining took %v: goka sleeps 5 s when a rebalance ends its session", took)
+			}
+		case 2 * rounds / 3:
+			testkit.Eventually(t, 20*time.Second, "both work, each on its own interfaces", func() bool {
+				a, b := one.stream.Interfaces(), two.stream.Interfaces()
+				return a > 0 && b > 0 && a+b == interfaces
+			})
+			two.stop()
 		}
 	}
-	for i := range 24 {
-		key := fmt.Sprintf("h%d/e", i)
-		testkit.Eventually(t, 30*time.Second, key+" has all windows", func() bool { r, _ := get(key); return r.Seq == 30 })
-		if r, _ := get(key); r.LostWindows != 0 {
-			t.Errorf("%s lost %d windows in the rebalance", key, r.LostWindows)
+	for i := range interfaces {
+		testkit.Eventually(t, 30*time.Second, key(i)+" has all windows", func() bool { r, _ := get(key(i)); return r.Seq == rounds })
+		if r, _ := get(key(i)); r.LostWindows != 0 {
+			t.Errorf("%s lost %d windows in a rebalance", key(i), r.LostWindows)
 		}
+		for seq := uint64(1); seq <= rounds; seq++ {
+			testkit.Eventually(t, 10*time.Second, fmt.Sprintf("%s has window %d", key(i), seq), func() bool { return seen(key(i), seq) > 0 })
+			if n := seen(key(i), seq); n != 1 {
+				t.Errorf("window %d of %s is in the table %d times", seq, key(i), n)
+			}
+		}
+	}
+	if n := one.stream.Interfaces(); n != interfaces {
+		t.Errorf("the one that is left works on %d interfaces, want all %d", n, interfaces)
+	}
+}
+
+// updates counts how often each window was written to the table.
+func updates(t *testing.T, cfg *kafka.Config) func(key string, seq uint64) int {
+	t.Helper()
+	client := testkit.Client(t, cfg, kgo.ConsumeTopics(cfg.Topics().Rates), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	type windowOf struct {
+		key string
+		seq uint64
+	}
+	var mu sync.Mutex
+	counted := map[windowOf]int{}
+	ctx, stop := context.WithCancel(context.Background())
+	t.Cleanup(stop)
+	go func() {
+		for ctx.Err() == nil {
+			client.PollFetches(ctx).EachRecord(func(r *kgo.Record) {
+				if v, err := rates.Decode(r.Value); err == nil && !v.Stale {
+					mu.Lock()
+					counted[windowOf{string(r.Key), v.Seq}]++
+					mu.Unlock()
+				}
+			})
+		}
+	}()
+	return func(key string, seq uint64) int {
+		mu.Lock()
+		defer mu.Unlock()
+		return counted[windowOf{key, seq}]
 	}
 }
 
