@@ -158,10 +158,10 @@ func until(t *testing.T, ctx context.Context, limit time.Duration, condition str
 	}
 }
 
-// shot saves a picture of the page if WEIR_RING_SHOTS names a directory.
+// shot saves a picture of the page if WEIR_SHOTS names a directory.
 func shot(t *testing.T, ctx context.Context, name string) {
 	t.Helper()
-	dir := os.Getenv("WEIR_RING_SHOTS")
+	dir := os.Getenv("WEIR_SHOTS")
 	if dir == "" {
 		return
 	}

@@ -1,7 +1,7 @@
 // The last 15 minutes of a node as charts.
 import { init } from '../vendor/echarts/echarts.min.js';
 import { classColours, classes } from './colour.js';
-import { get, short } from './text.js';
+import { clock, get, short } from './text.js';
 
 const slots = 900;
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -65,11 +65,16 @@ export class Charts {
     if (!this.data) return;
     const { at, pps, bps, dropped, byClass } = this.data;
     const now = this.store.now();
-    const axis = { min: now - 900_000, max: now };
-    const pair = (values) => values.map((v, n) => [at[n], v]);
+    // A service that has watched for a minute must not show fourteen empty ones.
+    const first = at.find((_, n) => pps[n] !== null) ?? now;
+    const axis = { min: Math.max(now - 900_000, Math.min(first, now - 60_000)), max: now };
+    const from = Math.max(0, at.indexOf(first));
+    // Every second is drawn: the library's sampling takes other seconds of each
+    // class, and a stack of those leans.
+    const pair = (values) => values.slice(from).map((v, n) => [at[from + n], v]);
     const used = byClass.map((c, n) => [classes[n], c]).filter(([, c]) => c.some((v) => v > 0));
-    const area = (name, values) => ({ name, type: 'line', stack: 'all', symbol: 'none', sampling: 'lttb', lineStyle: { width: 0.5 }, areaStyle: { opacity: 0.7 }, color: classColours[name] ?? '#2b7bba', data: pair(values) });
-    const one = (name, values, color) => ({ name, type: 'line', symbol: 'none', sampling: 'lttb', lineStyle: { width: 1.5 }, color, data: pair(values) });
+    const area = (name, values) => ({ name, type: 'line', stack: 'all', symbol: 'none', lineStyle: { width: 0.5 }, areaStyle: { opacity: 0.7 }, color: classColours[name] ?? '#2b7bba', data: pair(values) });
+    const one = (name, values, color) => ({ name, type: 'line', symbol: 'none', lineStyle: { width: 1.5 }, color, data: pair(values) });
     const received = used.length ? used.map(([n, c]) => area(n, c)) : [one('received', pps, '#2b7bba')];
     const passed = pps.map((v, n) => (v === null ? null : Math.max(0, v - (dropped[n] ?? 0))));
     this.charts[0].setOption(this.option(axis, [...received, one('passed', passed, css('--ink')), { ...one('dropped', dropped, '#e0302a'), lineStyle: { width: 1.5, type: 'dashed' } }]), { replaceMerge: ['series'] });
@@ -84,7 +89,7 @@ export class Charts {
       grid: { left: 52, right: 10, top: 24, bottom: 22 },
       legend: { top: 0, left: 0, itemHeight: 8, itemWidth: 12, textStyle: { color: quiet, fontSize: 11 }, show: series.length > 1 },
       tooltip: { trigger: 'axis', renderMode: 'richText', valueFormatter: (v) => short(v) },
-      xAxis: { type: 'time', ...axis, axisLabel: { color: quiet, fontSize: 11, hideOverlap: true }, axisLine: { lineStyle: { color: line } }, splitLine: { show: false } },
+      xAxis: { type: 'time', ...axis, splitNumber: 5, axisLabel: { color: quiet, fontSize: 11, hideOverlap: true, formatter: (t) => clock(t).slice(0, axis.max - axis.min < 300_000 ? 8 : 5) }, axisLine: { lineStyle: { color: line } }, splitLine: { show: false } },
       yAxis: { type: 'value', min: 0, minInterval: 1, axisLabel: { color: quiet, fontSize: 11, formatter: short }, splitLine: { lineStyle: { color: line } }, splitNumber: 3 },
       series,
     };
@@ -92,7 +97,11 @@ export class Charts {
 }
 
 function fromSeconds(d) {
-  return { at: d.pps.map((_, n) => (d.start + n) * 1000), pps: d.pps, bps: d.bps, dropped: d.dropped, byClass: classes.map((c) => d.classes[c]) };
+  // The second that is now may have no record yet: tick adds it when it has, which
+  // it would not if it were there, empty.
+  const n = d.pps.findLastIndex((v, k) => v !== null || k < d.pps.length - 2) + 1;
+  const cut = (values) => values.slice(0, n);
+  return { at: cut(d.pps).map((_, k) => (d.start + k) * 1000), pps: cut(d.pps), bps: cut(d.bps), dropped: cut(d.dropped), byClass: classes.map((c) => cut(d.classes[c])) };
 }
 
 function fromPoints(d) {

@@ -7,13 +7,16 @@ import { layers, sectors } from './layout.js';
 /** Whether the browser can; else the flat view stays. */
 export const canStack = () => CSS.supports('transform-style', 'preserve-3d');
 
+/** How the stack is turned at first, in degrees. */
+const home = { x: 63, z: -25 };
+
 export class Stack {
   constructor(element, store, colours, on) {
     this.store = store;
     this.colours = colours;
     this.element = element;
-    this.x = 58;
-    this.z = -25;
+    this.x = home.x;
+    this.z = home.z;
     this.world = el('div', { class: 'world' });
     this.rings = layers.map((layer, n) => {
       const plane = el('div', { class: 'plane' });
@@ -40,7 +43,7 @@ export class Stack {
     });
     this.element.addEventListener('pointerup', () => { from = null; });
     this.element.addEventListener('keydown', (e) => {
-      const step = { ArrowLeft: [0, 6], ArrowRight: [0, -6], ArrowUp: [4, 0], ArrowDown: [-4, 0], Home: [58 - this.x, -25 - this.z] }[e.key];
+      const step = { ArrowLeft: [0, 6], ArrowRight: [0, -6], ArrowUp: [4, 0], ArrowDown: [-4, 0], Home: [home.x - this.x, home.z - this.z] }[e.key];
       if (!step) return;
       e.preventDefault();
       this.x = Math.max(0, Math.min(85, this.x + step[0]));

@@ -117,7 +117,10 @@ export class Ring {
     const thick = (s.r1 - s.r0) * R;
     if (px < 17 || thick < 26) return null; // would overlap its neighbours
     const mid = (s.a0 + s.a1) / 2;
-    const wide = px * ((s.r0 + s.r1) / 2 / s.r1) > 70 && s.kind !== 'source' && s.kind !== 'rest' && s.kind !== 'part';
+    // Along the arc where it is long enough, else from the middle outwards. An
+    // address is long, and its arc changes: it turns later.
+    const address = s.kind === 'source' || s.kind === 'rest' || s.kind === 'part';
+    const wide = px * ((s.r0 + s.r1) / 2 / s.r1) > (address ? 220 : 70);
     const r = R * (s.r0 + s.r1) / 2;
     let rotation = wide ? -mid - Math.PI / 2 : -mid;
     const n = Math.cos(rotation);

@@ -1,5 +1,5 @@
 // The tables: what is inside a node, attacks, leases, events.
-import { el, syncRows, num, pps, bps, span, clock, short, fate } from './text.js';
+import { el, syncRows, num, pps, bps, span, clock, fate } from './text.js';
 import { levelNames } from './colour.js';
 
 const rowLimit = 200;
@@ -89,10 +89,10 @@ export class Tables {
   }
 
   attacks() {
-    const { body, note: p } = parts('attacks', ['When', 'Rule', 'Interface', 'What', 'Leases', 'Measured', 'Reason']);
+    const { body, note: p } = parts('attacks', ['When', 'Rule', 'Interface', 'What', 'Leases', 'Reason']);
     syncRows(body, this.store.attacks.slice(0, rowLimit), (a) => a.rule + a.interface + a.began, (a) => [
       a.ended ? `${clock(a.began)}–${clock(a.ended)}` : el('strong', { class: 'now' }, 'now, since ' + clock(a.began)), a.rule, a.interface,
-      `${a.action} ${a.match}`, a.ended ? `0 of ${a.total}` : `${a.leases} of ${a.total}`, `${short(a.measured)} (limit ${short(a.threshold)})`, a.reason]);
+      `${a.action} ${a.match}`, a.ended ? `0 of ${a.total}` : `${a.leases} of ${a.total}`, a.reason]);
     note(p, this.store.attacks.length ? '' : 'None.');
   }
 
