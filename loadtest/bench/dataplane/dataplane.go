@@ -14,10 +14,11 @@ import (
 // Config is common to all experiments.
 type Config struct {
 	Effort  testrun.Effort
-	Quick   bool // fewer source counts: what the goals need
-	CPU     int  // where programs are measured
-	Entries int  // sources that every table has room for, per CPU
-	LabID   string
+	Quick   bool   // fewer source counts: what the goals need
+	CPU     int    // where programs are measured
+	Entries int    // sources that every table has room for, per CPU
+	LabID   string // of the namespaces that are made
+	Bin     string // directory of the binaries
 	Log     io.Writer
 }
 
@@ -35,6 +36,8 @@ func plan() []experiment {
 		{"flood", flood},
 		{"drain", drain},
 		{"live", live},
+		{"tcp", tcp},
+		{"kone", kone},
 	}
 }
 

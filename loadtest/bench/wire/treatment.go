@@ -150,3 +150,6 @@ func (w *Wire) tool(input, name string, args ...string) error {
 		return nil
 	})
 }
+
+// Unavailable reports whether a treatment could not be applied on this machine.
+func Unavailable(err error) bool { return errors.Is(err, errUnavailable) }

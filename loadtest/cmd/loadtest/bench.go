@@ -22,6 +22,7 @@ func runDataplane(ctx context.Context, args []string) error {
 	out := flags.String("o", "", "file to write the results to; experiments that are not run keep theirs")
 	flags.IntVar(&c.Effort.Trials, "trials", 15, "trials per program")
 	flags.DurationVar(&c.Effort.Trial, "trial", 50*time.Millisecond, "CPU time of a trial")
+	flags.StringVar(&c.Bin, "bin", "", "directory of the binaries")
 	flags.BoolVar(&c.Quick, "quick", false, "only what the goals need")
 	flags.IntVar(&c.CPU, "cpu", 1, "CPU to measure on")
 	flags.IntVar(&c.Entries, "entries", 1<<20, "sources that tables have room for, per CPU; a power of two")
@@ -37,16 +38,19 @@ func runDataplane(ctx context.Context, args []string) error {
 			return fmt.Errorf("there is no experiment %q", id)
 		}
 	}
+	var err error
+	if c.Bin, err = findBin(c.Bin); err != nil {
+		return err
+	}
 	report := &results.Report{}
 	if *out != "" {
-		var err error
 		if report, err = results.Load(*out); err != nil {
 			return err
 		}
 	}
 	report.Machine = results.ThisMachine()
 	report.Machine.Trials, report.Machine.TrialMillis = c.Effort.Trials, c.Effort.Trial.Milliseconds()
-	err := dataplane.Run(ctx, c, func(id string) bool { return *only == "" || slices.Contains(wanted, id) },
+	err = dataplane.Run(ctx, c, func(id string) bool { return *only == "" || slices.Contains(wanted, id) },
 		func(e results.Experiment) {
 			e.Print(os.Stdout)
 			report.Replace(e)

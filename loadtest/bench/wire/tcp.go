@@ -1,0 +1,125 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/weir-net/weir/loadtest/bench/testrun"
+	"github.com/weir-net/weir/loadtest/lab"
+)
+
+// settle is how long a transfer runs before it is measured: the window has
+// opened by then.
+const settle = 100 * time.Millisecond
+
+// Throughput measures bulk TCP from the clients to the victim under treatments
+// in turns, and returns Gbit/s in their order; an error in place of those that
+// are not available.
+func (w *Wire) Throughput(ctx context.Context, rounds int, length time.Duration, streams int, treatments []Treatment) ([][3]float64, []error, error) {
+	samples, missing := make([][]float64, len(treatments)), make([]error, len(treatments))
+	for range rounds {
+		for i, t := range treatments {
+			if err := ctx.Err(); err != nil {
+				return nil, nil, err
+			}
+			if missing[i] != nil {
+				continue
+			}
+			gbits, err := w.transferUnder(t, length, streams)
+			if errors.Is(err, errUnavailable) {
+				missing[i] = err
+				continue
+			}
+			if err != nil {
+				return nil, nil, fmt.Errorf("measuring %s: %w", t.Name, err)
+			}
+			samples[i] = append(samples[i], gbits)
+		}
+	}
+	rates := make([][3]float64, len(treatments))
+	for i := range rates {
+		if missing[i] == nil {
+			rates[i] = testrun.Quartiles(samples[i])
+		}
+	}
+	return rates, missing, nil
+}
+
+func (w *Wire) transferUnder(t Treatment, length time.Duration, streams int) (gbits float64, err error) {
+	undo, err := t.apply(w)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, undo()) }()
+	return w.transfer(length, streams)
+}
+
+// transfer sends as much as it can for some time and returns Gbit/s.
+func (w *Wire) transfer(length time.Duration, streams int) (float64, error) {
+	var listener net.Listener
+	err := w.Do(lab.Victim, func() (err error) {
+		listener, err = net.Listen("tcp", netip.AddrPortFrom(lab.VictimAddress, 0).String())
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("listening: %w", err)
+	}
+	defer listener.Close()
+	var received atomic.Uint64
+	var running sync.WaitGroup
+	defer running.Wait()
+	for range streams {
+		var from net.Conn
+		err := w.Do(lab.Clients, func() (err error) {
+			from, err = net.DialTimeout("tcp", listener.Addr().String(), 2*time.Second)
+			return err
+		})
+		if err != nil {
+			return 0, fmt.Errorf("connecting: %w", err)
+		}
+		defer from.Close() // which ends both sides
+		to, err := listener.Accept()
+		if err != nil {
+			return 0, fmt.Errorf("accepting: %w", err)
+		}
+		running.Go(func() { pump(from) })
+		running.Go(func() { swallow(to, &received) })
+	}
+	time.Sleep(settle)
+	before, start := received.Load(), time.Now()
+	time.Sleep(length)
+	bytes, took := received.Load()-before, time.Since(start)
+	if bytes == 0 {
+		return 0, errors.New("nothing arrived")
+	}
+	return float64(bytes) * 8 / took.Seconds() / 1e9, nil
+}
+
+// pump writes until the connection is closed.
+func pump(c net.Conn) {
+	buffer := make([]byte, 128<<10)
+	for {
+		if _, err := c.Write(buffer); err != nil {
+			return
+		}
+	}
+}
+
+// swallow reads until the other end closes.
+func swallow(c net.Conn, received *atomic.Uint64) {
+	defer c.Close()
+	buffer := make([]byte, 256<<10)
+	for {
+		n, err := c.Read(buffer)
+		received.Add(uint64(n))
+		if err != nil {
+			return
+		}
+	}
+}
