@@ -58,7 +58,7 @@ func build(ctx context.Context, cfg Config, broker *kafka.Config, log *slog.Logg
 	topics := broker.Topics()
 	if err := client.Ping(ctx); err != nil {
 		log.Warn("no broker answers yet", "error", err)
-	} else if err := kafka.CheckTopics(ctx, client, topics, topics.Rates, topics.Commands, topics.Status, topics.Events); err != nil {
+	} else if err := kafka.CheckTopics(ctx, client, topics, topics.Rates, topics.Commands, topics.Status, topics.Events, topics.Attacks); err != nil {
 		return nil, client.Close, err
 	}
 	publisher := events.New(topics.Events, "policy", config.HostName(), log)
@@ -77,6 +77,7 @@ func build(ctx context.Context, cfg Config, broker *kafka.Config, log *slog.Logg
 		{Name: "commands", Run: func(ctx context.Context) error { return commandLog.Run(ctx, d) }},
 		{Name: "status", Run: d.Follow},
 		{Name: "rules", Run: watcher.Run},
+		{Name: "attacks", Run: d.Attacks},
 		{Name: "rates", Run: d.Decide},
 	}, client.Close, nil
 }

@@ -23,6 +23,8 @@ func registerMetrics(s *health.Server, d *desk.Desk, w *reload.Watcher) {
 		{"weir_policy_refused_total", "Decisions that the budget forbade.", &stats.Refused},
 		{"weir_policy_alerts_total", "Alerts about what no lease is written for.", &stats.Alerts},
 		{"weir_policy_failed_writes_total", "Decisions that could not be written.", &stats.Failed},
+		{"weir_policy_attack_records_total", "Records of attacks written.", &stats.AttacksWritten},
+		{"weir_policy_failed_attack_records_total", "Records of attacks that could not be written; most are written again.", &stats.AttacksFailed},
 	} {
 		s.Counter(c.name, c.help, func() float64 { return float64(c.n.Load()) })
 	}

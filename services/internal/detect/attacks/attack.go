@@ -71,6 +71,8 @@ func (a *attack) act(action commands.Action) {
 func (a *attack) record(now time.Time) attacks.Record {
 	r := a.Record
 	r.UpdatedAt = now.UTC().Truncate(time.Millisecond)
+	// An instance that is gone may have had no time to tell of its last leases.
+	r.Leases, r.Sources = max(r.Leases, len(a.leases)), max(r.Sources, uint64(len(a.prefixes)))
 	all := slices.Clone(a.past)
 	for _, l := range a.leases {
 		all = append(all, l.sum)

@@ -181,3 +181,11 @@ func (t *Tracker) Dropped(key string) {
 		a.key, a.dirty, a.writtenAt = "", true, time.Time{}
 	}
 }
+
+// Anew prepares for reading the attacks topic from its start: what it turns out
+// not to have is to be written.
+func (t *Tracker) Anew() {
+	for _, a := range t.open {
+		a.key, a.dirty, a.writtenAt = "", true, time.Time{}
+	}
+}

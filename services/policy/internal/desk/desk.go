@@ -19,6 +19,7 @@ import (
 	"github.com/weir-net/weir/schemas/events"
 	"github.com/weir-net/weir/schemas/rates"
 	"github.com/weir-net/weir/schemas/status"
+	"github.com/weir-net/weir/services/internal/detect/attacks"
 	"github.com/weir-net/weir/services/internal/detect/engine"
 	"github.com/weir-net/weir/services/internal/detect/rules"
 	"github.com/weir-net/weir/services/internal/kit/kafka"
@@ -39,7 +40,8 @@ type Desk struct {
 	engine  *engine.Engine
 	mine    map[int32]bool // partitions of rates that this instance reads
 	count   int32          // partitions that rates has; 0 before any is assigned
-	replays bool           // a replay of the commands is under way
+	replays bool           // the commands are not known yet, or are read anew
+	attacks attackLog
 
 	joined atomic.Bool
 	caught atomic.Bool
@@ -49,11 +51,14 @@ type Desk struct {
 // Stats are the desk's counters.
 type Stats struct {
 	Rates, Stale, Bad, Issued, Renewed, Released, Refused, Alerts, Failed atomic.Uint64
-	DecideNanos, WriteNanos                                               atomic.Int64 // of the last decisions
+	AttacksWritten, AttacksFailed                                         atomic.Uint64 // records of attacks
+	DecideNanos, WriteNanos                                               atomic.Int64  // of the last decisions
 }
 
 // New returns a desk for engine.
-func New(e *engine.Engine) *Desk { return &Desk{engine: e, mine: map[int32]bool{}} }
+func New(e *engine.Engine) *Desk {
+	return &Desk{engine: e, mine: map[int32]bool{}, replays: true, attacks: attackLog{tracker: attacks.New()}}
+}
 
 // Stats returns the counters.
 func (d *Desk) Stats() *Stats { return &d.stats }
@@ -179,6 +184,7 @@ func (d *Desk) rates(ctx context.Context, fetches kgo.Fetches) {
 	defer d.mu.Unlock()
 	start := time.Now()
 	var out []engine.Decision
+	var from []*rates.Record // that the decisions are made of
 	fetches.EachRecord(func(r *kgo.Record) {
 		if len(r.Value) == 0 {
 			return // an interface that is gone
@@ -196,11 +202,14 @@ func (d *Desk) rates(ctx context.Context, fetches kgo.Fetches) {
 			d.stats.Stale.Add(1)
 			return
 		}
-		out = append(out, d.engine.Rates(&record, start)...)
+		d.attacks.tracker.Rates(&record)
+		for _, x := range d.engine.Rates(&record, start) {
+			out, from = append(out, x), append(from, &record)
+		}
 	})
 	if len(out) > 0 {
 		d.stats.DecideNanos.Store(int64(time.Since(start)))
-		d.write(ctx, out)
+		d.write(ctx, out, from)
 	}
 }
 
@@ -211,8 +220,9 @@ func (d *Desk) bad(r *kgo.Record, err error) {
 }
 
 // write produces decisions and waits for the broker: a decision that nobody has
-// seen is taken back and made again.
-func (d *Desk) write(ctx context.Context, decisions []engine.Decision) {
+// seen is taken back and made again. from are the rates that they were made of,
+// if they were made of rates.
+func (d *Desk) write(ctx context.Context, decisions []engine.Decision, from []*rates.Record) {
 	start := time.Now()
 	ctx, stop := context.WithTimeout(ctx, 5*time.Second)
 	defer stop()
@@ -251,6 +261,12 @@ func (d *Desk) write(ctx context.Context, decisions []engine.Decision) {
 			continue
 		}
 		d.tell(&decisions[i])
+		if from == nil {
+			d.attacks.decided(&decisions[i], time.Time{}, time.Now())
+			continue
+		}
+		d.attacks.decided(&decisions[i], from[i].End, time.Now())
+		d.attacks.tracker.Rates(from[i]) // with the lease it is known what of it is the attack
 	}
 }
 
@@ -313,8 +329,11 @@ func (d *Desk) status(ctx context.Context, r *kgo.Record) {
 	if d.replays {
 		return
 	}
+	if d.attacks.caught {
+		d.attacks.tracker.Status(&s, d.decidesFor, time.Now())
+	}
 	if out := d.engine.Status(&s, d.decidesFor(schemas.InterfaceKey(s.Host, s.Interface)), time.Now()); len(out) > 0 {
-		d.write(ctx, out)
+		d.write(ctx, out, nil)
 	}
 }
 
@@ -332,6 +351,7 @@ func (d *Desk) Begin() {
 	defer d.mu.Unlock()
 	d.replays = true
 	d.engine.Forget()
+	d.attacks.tracker.Forget()
 	d.caught.Store(false)
 }
 
@@ -343,6 +363,7 @@ func (d *Desk) Records(records []*kgo.Record) {
 	for _, r := range records {
 		if commands.IsTombstone(r.Value) {
 			d.engine.Released(string(r.Key), now)
+			d.attacks.tracker.Released(string(r.Key))
 			continue
 		}
 		c, err := commands.Decode(r.Key, r.Value)
@@ -351,6 +372,7 @@ func (d *Desk) Records(records []*kgo.Record) {
 		}
 		if l := commands.NewLease(c, r.Offset, r.Timestamp, now); l.Live(now) {
 			d.engine.Command(&l, now)
+			d.attacks.tracker.Command(&l, now)
 		}
 	}
 }

@@ -70,7 +70,7 @@ func TestCommandsRecreated(t *testing.T) {
 	release := []engine.Decision{{Step: engine.Release, Key: "*|198.51.100.7/32|policy"}}
 	written := func() bool {
 		before := d.stats.Released.Load()
-		d.write(context.Background(), release)
+		d.write(context.Background(), release, nil)
 		return d.stats.Released.Load() > before
 	}
 	testkit.Eventually(t, 10*time.Second, "a decision is written", written)
