@@ -48,7 +48,8 @@ const (
 )
 
 // Read starts reading the named topics. Each handler is called for every
-// record of its topic, one record at a time.
+// record of its topic, one record at a time. ctx bounds how long connecting may
+// take; reading goes on until Close.
 func Read(ctx context.Context, brokers string, from Start, handlers map[string]func(Record)) (*Reader, error) {
 	topics := make([]string, 0, len(handlers))
 	byTopic := make(map[string][]func(Record), len(handlers))
@@ -72,7 +73,7 @@ func Read(ctx context.Context, brokers string, from Start, handlers map[string]f
 		client.Close()
 		return nil, fmt.Errorf("reaching the broker %s: %w", brokers, err)
 	}
-	ctx, stop := context.WithCancel(ctx)
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	r := &Reader{client: client, stop: stop, done: make(chan struct{}), handlers: byTopic}
 	go r.run(ctx)
 	return r, nil
