@@ -18,6 +18,7 @@ type frame struct {
 	class            schemas.Class
 	protocol         uint8
 	sport, dport     uint16
+	flags            uint8 // of TCP
 	length           uint64
 	firstOfTransport bool // the transport header was there to be read
 }
@@ -117,13 +118,13 @@ func (f frame) transport(b []byte, later bool) frame {
 	case f.protocol == 1 || f.protocol == 58:
 		f.class = schemas.ClassICMP
 	case f.protocol == 6 && len(b) >= 14:
-		f.class = schemas.ClassTCPOther
-		switch flags := b[13]; {
-		case flags&0x12 == 0x02:
+		f.class, f.flags = schemas.ClassTCPOther, b[13]
+		switch {
+		case f.flags&0x12 == 0x02:
 			f.class = schemas.ClassSYN
-		case flags&0x12 == 0x12:
+		case f.flags&0x12 == 0x12:
 			f.class = schemas.ClassSYNACK
-		case flags&0x06 == 0x04:
+		case f.flags&0x06 == 0x04:
 			f.class = schemas.ClassRST
 		}
 	case f.protocol == 17 && len(b) >= 4:

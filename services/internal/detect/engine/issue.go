@@ -14,6 +14,7 @@ type lease struct {
 	rule      string
 	threshold float64 // packets per second
 	expiresAt time.Time
+	issuedAt  time.Time
 	before    time.Time // expiresAt as it was before the last renewal
 	renewals  int
 	drops     uint64
@@ -59,6 +60,9 @@ func (o *order) explain() {
 	o.reason = fmt.Sprintf("%s %s: %s", r.ID, r.Name, o.hit.explain())
 	if o.careful && r.Action == commands.Drop {
 		o.reason += "; limited, since many may be behind it"
+	}
+	if o.action == commands.Drop && r.Action == commands.RateLimit {
+		o.reason += fmt.Sprintf("; dropped, since it sends %d packets/s into its limit (≥ %.0f)", o.hit.s.Window1s.Dropped, r.DropAbove)
 	}
 }
 
@@ -113,7 +117,7 @@ func (t *turn) issue(o *order) bool {
 	if o.pps == 0 {
 		o.pps = o.threshold / o.window.Seconds()
 	}
-	t.hold(key, &lease{command: c, rule: o.rule, threshold: o.pps, expiresAt: t.now.Add(c.TTL), busyAt: t.now,
+	t.hold(key, &lease{command: c, rule: o.rule, threshold: o.pps, issuedAt: t.now, expiresAt: t.now.Add(c.TTL), busyAt: t.now,
 		relapse: o.set.Lease.Relapse, careful: o.careful, regular: o.regular})
 	if o.single {
 		t.w.recent = append(t.w.recent, recentLease{o.match.Source, t.now})

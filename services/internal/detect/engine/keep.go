@@ -23,7 +23,7 @@ func (e *Engine) Command(l *commands.Lease, now time.Time) {
 	}
 	known := e.leases[l.Key]
 	if known == nil {
-		known = &lease{busyAt: now, relapse: e.Rules.Lease.Relapse}
+		known = &lease{issuedAt: now, busyAt: now, relapse: e.Rules.Lease.Relapse}
 	}
 	e.drop(l.Key)
 	known.command = l.Command

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/weir-net/weir/schemas"
 	"github.com/weir-net/weir/schemas/commands"
@@ -73,6 +74,10 @@ func (t *turn) sources() {
 // source orders what the hits of one source ask for. It returns false if the
 // budget refused it.
 func (t *turn) source(hits []hit, spare *spareBytes) bool {
+	whole := t.lookup(t.w.target, commands.Match{Source: prefixOf(hits[0].s.Source)}, t.now)
+	if whole != nil && whole.command.Action == commands.Drop {
+		return true // there is nothing left to take
+	}
 	t.orders = t.orders[:0]
 	for i := range hits {
 		h := &hits[i]
@@ -124,6 +129,9 @@ func (t *turn) orderFor(h *hit, spare *spareBytes) (order, bool) {
 			rate = max(1, uint64(h.key.Bound()/h.rule.Window.Seconds()/2))
 		}
 	}
+	if !careful && t.isIgnored(h, cover) {
+		action, cover = commands.Drop, rules.CoverAll
+	}
 	m, ok := t.coverMatch(h.s, cover)
 	if !ok {
 		o := order{rule: h.rule.ID, measured: h.measured, threshold: h.key.Bound(), window: h.rule.Window}
@@ -135,6 +143,16 @@ func (t *turn) orderFor(h *hit, spare *spareBytes) (order, bool) {
 		match: m, action: action, rate: rate, set: h.set, rule: h.rule.ID, measured: h.measured, threshold: h.key.Bound(),
 		window: h.rule.Window, hit: h, single: true, careful: careful, regular: h.regular,
 	}, true
+}
+
+// isIgnored reports whether the source goes on as if there were no limit.
+func (t *turn) isIgnored(h *hit, cover rules.Cover) bool {
+	if h.rule.DropAbove == 0 || float64(h.s.Window1s.Dropped) < h.rule.DropAbove {
+		return false
+	}
+	m, ok := t.coverMatch(h.s, cover)
+	l := t.lookup(t.w.target, m, t.now)
+	return ok && l != nil && l.command.Action == commands.RateLimit && t.now.Sub(l.issuedAt) >= time.Second
 }
 
 // mayBeMany reports whether a source looks like a proxy or a carrier's NAT: its

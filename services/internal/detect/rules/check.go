@@ -165,6 +165,7 @@ func (c *setChecker) source(s *Source, index int) {
 		c.want(false, "all, syn, udp, icmp, fragments or dominant", under("cover")...)
 	}
 	c.want(s.DropAfterRenewals >= 0, "0 or more", under("drop_after_renewals")...)
+	c.want(s.DropAbove >= 0, "0 or more", under("drop_above")...)
 }
 
 // class resolves the name of a class that signatures may be about.

@@ -66,6 +66,7 @@ type Source struct {
 	Rate              uint64          `yaml:"rate"` // packets per second of rate-limit, and of a drop that caution softens
 	Cover             Cover           `yaml:"cover"`
 	DropAfterRenewals int             `yaml:"drop_after_renewals"` // 0: never
+	DropAbove         float64         `yaml:"drop_above"`          // packets in 1 s taken by the limit, which it ignores: the source is dropped; 0: never
 }
 
 // Signature is a rule about traffic of one class to one victim, whatever its
