@@ -98,7 +98,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.blockCommand(), a.allowCommand(), a.unblockCommand(), a.listCommand(),
 		a.topCommand(), a.ringCommand(), a.statusCommand(), a.modeCommand(), a.topicsCommand(), a.versionCommand(),
-		a.whyCommand(),
+		a.whyCommand(), a.logCommand(),
 	)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
