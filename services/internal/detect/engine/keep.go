@@ -158,6 +158,9 @@ func (e *Engine) keep(key string, l *lease, drops uint64, w *watched, now time.T
 	// Who came back gets a longer lease, and is watched for longer.
 	quiet := max(set.Lease.Quiet, min(l.command.TTL, set.Lease.Quiet*(l.command.TTL/max(1, set.Lease.First))))
 	idle := now.Sub(l.busyAt)
+	if e.isOutdone(l, now) {
+		return Decision{}, false // nothing reaches it; it lapses
+	}
 	d := Decision{Key: key, Interface: w.name, Rule: l.rule, Measured: l.pps, Threshold: bar}
 	if e.isAllowed(&l.command.Match, w.host, w.ifname, now) {
 		d.Step, d.Reason = Release, "released: an allow covers it"
@@ -179,6 +182,16 @@ func (e *Engine) keep(key string, l *lease, drops uint64, w *watched, now time.T
 	d.Step, d.Command = Renew, l.command
 	d.Reason = fmt.Sprintf("renewed: it is offered %.0f packets/s (> %.0f)", l.pps, bar)
 	return d, true
+}
+
+// isOutdone reports whether the same source is dropped as a whole.
+func (e *Engine) isOutdone(l *lease, now time.Time) bool {
+	m := &l.command.Match
+	if !m.Source.IsValid() || *m == (commands.Match{Source: m.Source}) {
+		return false
+	}
+	whole := e.lookup(l.command.Target, commands.Match{Source: m.Source}, now)
+	return whole != nil && whole.command.Action == commands.Drop
 }
 
 // escalate turns a limit into a drop when the rule says so.

@@ -119,7 +119,7 @@ func (t *turn) orderFor(h *hit, spare *spareBytes) (order, bool) {
 	if l := t.covering(h.s.Source); l != nil && l.command.Action == commands.Drop {
 		return order{}, false // the whole network is dropped
 	}
-	careful := t.mayBeMany(h)
+	careful := t.mayBeMany(h) || t.isSpared(h.s.Source)
 	if !careful && h.regular && action != commands.Observe {
 		careful = t.isBeyond(h, spare)
 	}
@@ -166,6 +166,25 @@ func (t *turn) mayBeMany(h *hit) bool {
 	}
 	return c.PortPairs > 0 && h.s.PortPairs >= c.PortPairs && float64(ten.ByClass[schemas.ClassTCPOther]) >= c.Inside &&
 		t.w.regulars.talked(h.s.Source)
+}
+
+// isSpared reports whether a live lease on the source was softened: the flood
+// that came since does not make those fewer who are behind it.
+func (t *turn) isSpared(a netip.Addr) bool {
+	for _, m := range leasesOn(a) {
+		if l := t.lookup(t.w.target, m, t.now); l != nil && l.careful {
+			return true
+		}
+	}
+	return false
+}
+
+// leasesOn are the matches that rules write for a source.
+func leasesOn(a netip.Addr) [4]commands.Match {
+	p := prefixOf(a)
+	return [...]commands.Match{
+		{Source: p}, {Source: p, Protocol: protocolTCP, TCPFlags: openingFlags()}, {Source: p, Protocol: protocolUDP}, {Source: p, Protocol: icmpOf(a)},
+	}
 }
 
 // prefixOf is how a source is named: an IPv6 address whose lower half is zero is

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 
 	"github.com/weir-net/weir/schemas"
-	"github.com/weir-net/weir/schemas/commands"
 )
 
 // unexplained tells of a class of packets that there is much more of than usual,
@@ -77,9 +76,7 @@ func (t *turn) explained(c schemas.Class) float64 {
 
 // isLeased reports whether a live lease takes packets of a source.
 func (t *turn) isLeased(a netip.Addr) bool {
-	p := prefixOf(a)
-	opening := commands.Match{Source: p, Protocol: protocolTCP, TCPFlags: openingFlags()}
-	for _, m := range [...]commands.Match{{Source: p}, opening, {Source: p, Protocol: protocolUDP}, {Source: p, Protocol: icmpOf(a)}} {
+	for _, m := range leasesOn(a) {
 		if t.lookup(t.w.target, m, t.now) != nil {
 			return true
 		}
