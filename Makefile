@@ -66,6 +66,11 @@ test-unit: ## run the tests that need no root
 test-bpf: root ## run the tests of the kernel side and of the probe
 	@.ci/test bpf services/probe
 
+.PHONY: test-kernels
+test-kernels: root ## run the data plane's tests on Debian's kernels in qemu and on this one (KERNELS=6.1,running RESULTS=file)
+	@command -v qemu-system-x86_64 >/dev/null || apt-get install -y -qq --no-install-recommends qemu-system-x86
+	@go run ./loadtest/kernels -only "$(KERNELS)" -results "$(RESULTS)"
+
 .PHONY: test-e2e
 test-e2e: root build ## run the whole loop over veth, on the embedded broker and on Kafka, and the page in Chromium
 	@.ci/test loadtest services/ring

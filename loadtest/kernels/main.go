@@ -1,0 +1,133 @@
+// Command kernels runs the tests of the data plane on the kernels that Weir is
+// meant for: those of Debian's releases, in virtual machines without hardware
+// support, and the one that is running.
+//
+//	kernels [-only 6.1,running] [-cache DIRECTORY] [-results FILE]
+//
+// Each virtual machine boots a kernel as Debian ships it, with a file system that
+// holds two static programs: the tests of bpf/xdp, and guest, which runs them and
+// then tries every attach mode on every kind of interface. A kernel that does not
+// load the program, a test that fails or is skipped, and an attach mode that ought
+// to work and does not make the command fail.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// target is a kernel to test: of a Debian release, or the running one.
+type target struct {
+	name, release, meta string
+}
+
+// targets are the oldest kernel that is supported, the present stable one, and the
+// one with PREEMPT_RT, where softirqs are threads and locks sleep.
+func targets() []target {
+	return []target{
+		{"6.1", "bookworm", "linux-image-amd64"},
+		{"6.12", "trixie", "linux-image-amd64"},
+		{"6.12-rt", "trixie", "linux-image-rt-amd64"},
+		{"running", "", ""},
+	}
+}
+
+// bootLimit is how long one virtual machine may take from power-on to power-off.
+// Emulated, the tests take ten times as long as on the processor itself.
+const bootLimit = 15 * time.Minute
+
+func main() {
+	only := flag.String("only", "", "names of kernels, separated by commas; all if empty")
+	cache := flag.String("cache", ".cache/kernels", "directory that keeps what was downloaded")
+	results := flag.String("results", "", "file to write the tables to, besides printing them")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := testKernels(ctx, *only, *cache, *results); err != nil {
+		fmt.Fprintln(os.Stderr, "kernels:", err)
+		os.Exit(1)
+	}
+}
+
+// testKernels runs from the top of the checkout.
+func testKernels(ctx context.Context, only, cache, results string) error {
+	work, err := os.MkdirTemp("", "weir-kernels-")
+	if err != nil {
+		return fmt.Errorf("making a directory: %w", err)
+	}
+	defer os.RemoveAll(work)
+	if err := buildPrograms(ctx, work); err != nil {
+		return err
+	}
+	chosen, err := choose(only)
+	if err != nil {
+		return err
+	}
+	var all []*outcome
+	var failed error
+	for _, t := range chosen {
+		o, err := test(ctx, t, cache, work)
+		if err != nil {
+			o.problems = append(o.problems, err.Error())
+		}
+		o.judge()
+		all = append(all, o)
+		o.print(os.Stdout)
+		if len(o.problems) > 0 {
+			failed = errors.Join(failed, fmt.Errorf("%s: %s", t.name, strings.Join(o.problems, "; ")))
+		}
+	}
+	table := tables(all)
+	fmt.Print("\n", table)
+	if results != "" && ctx.Err() == nil {
+		if err := record(ctx, results, table); err != nil {
+			return err
+		}
+	}
+	return failed
+}
+
+func choose(only string) ([]target, error) {
+	if only == "" {
+		return targets(), nil
+	}
+	var chosen []target
+	for _, name := range strings.Split(only, ",") {
+		n := len(chosen)
+		for _, t := range targets() {
+			if t.name == name {
+				chosen = append(chosen, t)
+			}
+		}
+		if len(chosen) == n {
+			return nil, fmt.Errorf("there is no kernel %q", name)
+		}
+	}
+	return chosen, nil
+}
+
+// test runs everything on one kernel.
+func test(ctx context.Context, t target, cache, work string) (*outcome, error) {
+	o := &outcome{target: t}
+	ctx, cancel := context.WithTimeout(ctx, bootLimit)
+	defer cancel()
+	if t.release == "" {
+		return o, runHere(ctx, o, work)
+	}
+	dir := filepath.Join(cache, t.name)
+	if err := fetch(ctx, t, dir); err != nil {
+		return o, err
+	}
+	image := filepath.Join(work, t.name+".cpio")
+	if err := writeImage(image, dir, work); err != nil {
+		return o, err
+	}
+	return o, boot(ctx, o, filepath.Join(dir, "vmlinuz"), image, filepath.Join(dir, "console.log"))
+}
