@@ -2,10 +2,10 @@
 // and a broker: which attacks it finds, how soon, what they get through, and
 // what ordinary traffic loses by it; and beside it what fixed thresholds do.
 //
-// Every run plays one capture into a fresh lab with a fresh probe, whose name
-// no other run has, so that no lease and no rate of one run reaches another.
-// All probes of one policy share a broker, an aggregator and a policy service,
-// and several runs go on at once.
+// Every capture has a lab and a probe of its own; several are played at once, and
+// share a broker, an aggregator and a policy service. The runs of one capture
+// follow one another, and each begins when what the one before sent is out of
+// every sliding window and its leases are released.
 package eval
 
 import (
@@ -13,7 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
+	"runtime"
 	"sync"
 	"time"
 
@@ -25,8 +25,8 @@ type Config struct {
 	Bin      string // directory of the binaries
 	Captures string // directory with labels.json
 	ID       string // beginning of the labs' names, at most seven characters
-	Quick    bool   // fewer and shorter runs, Weir's rules alone
-	Parallel int    // runs at once
+	Quick    bool   // fewer and shorter runs
+	Parallel int    // captures at once, 16 at most
 	Only     string // the capture of this name alone; empty: all
 	Progress io.Writer
 	Out      io.Writer
@@ -35,49 +35,21 @@ type Config struct {
 // ErrMissed says that a target was missed.
 var ErrMissed = errors.New("a target was missed")
 
-// policy is one set of rules that is held against the captures.
-type policy struct {
-	name  string
-	rules string // text of a rules file; empty: the embedded rules
-	weir  bool   // judged, and played in full
-	hub   *hub
-}
-
-func policies(quick bool) []*policy {
-	out := []*policy{{name: "Weir", weir: true}}
-	if quick {
-		return out
-	}
-	for _, pps := range []int{100, 1000, 5000} {
-		out = append(out, &policy{name: fmt.Sprintf("%d pps", pps), rules: thresholdRules(pps)})
-	}
-	return append(out, &policy{name: "no policy", rules: noRules})
-}
-
 // Run evaluates and prints.
-func Run(ctx context.Context, c Config) error {
+func Run(ctx context.Context, c Config) (err error) {
 	items, err := readItems(c.Captures)
 	if err != nil {
 		return err
 	}
-	e := &evaluation{Config: c, start: time.Now(), policies: policies(c.Quick)}
-	defer func() {
-		for _, p := range e.policies {
-			if p.hub != nil {
-				err = errors.Join(err, p.hub.close())
-			}
-		}
-	}()
-	for i, p := range e.policies {
-		if p.hub, err = startHub(ctx, fmt.Sprintf("%s%d", c.ID, i), c.Bin, p.rules); err != nil {
-			return fmt.Errorf("starting the services of %s: %w", p.name, err)
-		}
+	e := &evaluation{Config: c, start: time.Now()}
+	if e.hub, err = startHub(ctx, c.ID+"0", c.Bin); err != nil {
+		return fmt.Errorf("starting the services: %w", err)
 	}
+	defer func() { err = errors.Join(err, e.hub.close()) }()
 	for _, it := range items {
 		e.mtu = max(e.mtu, capture.LargestFrame(it.frames)-14)
 	}
-	jobs := e.plan(items)
-	outcomes, err := e.play(ctx, jobs)
+	outcomes, err := e.play(ctx, e.plan(items))
 	if err != nil {
 		return err
 	}
@@ -86,63 +58,86 @@ func Run(ctx context.Context, c Config) error {
 
 type evaluation struct {
 	Config
-	start    time.Time
-	policies []*policy
-	mtu      int
+	start time.Time
+	hub   *hub
+	mtu   int
+	runs  int // of all courses
+
+	mu       sync.Mutex
+	done     int
+	outcomes []*outcome // of runs and policies
 }
 
-// play works the jobs off, so many at once.
-func (e *evaluation) play(ctx context.Context, jobs []*job) ([]*outcome, error) {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	queue := make(chan *job, len(jobs))
-	for _, j := range jobs {
-		queue <- j
+// play works the courses off, so many at once.
+func (e *evaluation) play(ctx context.Context, courses [][]*job) ([]*outcome, error) {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	queue := make(chan []*job, len(courses))
+	for _, c := range courses {
+		queue <- c
+		e.runs += len(c)
 	}
 	close(queue)
-	var mu sync.Mutex
-	var outcomes []*outcome
-	var failed error
+	starting := make(chan struct{}, runtime.NumCPU())
 	var workers sync.WaitGroup
-	for slot := range min(e.Parallel, 16) {
+	for slot := range e.Parallel {
 		workers.Go(func() {
-			for j := range queue {
+			for course := range queue {
 				if ctx.Err() != nil {
 					return
 				}
-				o, err := j.run(ctx, fmt.Sprintf("%s%c", e.ID, 'a'+rune(slot)), e.Bin, e.mtu)
-				mu.Lock()
-				if err != nil && failed == nil {
-					failed = fmt.Errorf("%s, %s, %s: %w", j.policy.name, j.item.name, j.what, err)
-					stop()
+				if err := e.course(ctx, course, fmt.Sprintf("%s%c", e.ID, 'a'+rune(slot)), starting); err != nil {
+					stop(fmt.Errorf("%s: %w", course[0].item.name, err))
 				}
-				if err == nil {
-					outcomes = append(outcomes, o)
-					e.tell(len(outcomes), len(jobs), o)
-				}
-				mu.Unlock()
 			}
 		})
 	}
 	workers.Wait()
-	if failed != nil {
-		return nil, failed
-	}
-	return outcomes, ctx.Err()
+	return e.outcomes, context.Cause(ctx)
 }
 
-func (e *evaluation) tell(n, all int, o *outcome) {
+// course is all runs of one capture, in one lab. As many labs are started at once
+// as there are processors.
+func (e *evaluation) course(ctx context.Context, jobs []*job, id string, starting chan struct{}) (err error) {
+	starting <- struct{}{}
+	s, err := openSite(ctx, id, e.Bin, "probe-of-"+jobs[0].item.name, e.mtu, e.hub)
+	<-starting
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	for _, j := range jobs {
+		o, err := s.run(ctx, j)
+		if err != nil {
+			return fmt.Errorf("%s: %w", j.what, err)
+		}
+		e.tell(o)
+	}
+	return nil
+}
+
+// tell keeps what became of a run, and says so.
+func (e *evaluation) tell(outcomes []*outcome) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.outcomes = append(e.outcomes, outcomes...)
+	e.done++
+	o := outcomes[0]
 	ttm := "nothing dropped"
 	if d, ok := o.mitigated(); ok {
 		ttm = fmt.Sprintf("%d ms", d.Milliseconds())
 	}
-	fmt.Fprintf(e.Progress, "[%3.0f s] %3d/%d  %-9s  %-22s %-6s  %-15s  %v\n",
-		time.Since(e.start).Seconds(), n, all, o.job.policy.name, o.job.item.name, o.job.what, ttm, o.rules)
-}
-
-// sortLongestFirst keeps the last worker from being alone with a long run.
-func sortLongestFirst(jobs []*job) {
-	slices.SortStableFunc(jobs, func(a, b *job) int { return int(b.span() - a.span()) })
+	fmt.Fprintf(e.Progress, "[%3.0f s] %3d/%d  %-24s %-6s  %-15s  %v\n",
+		time.Since(e.start).Seconds(), e.done, e.runs, o.job.item.name, o.job.what, ttm, o.rules)
 }
 
 func (j *job) span() time.Duration { return j.lead + j.attack + j.tail }
+
+// length is how long a course takes, beside what starting costs.
+func length(course []*job) time.Duration {
+	sum := time.Duration(0)
+	for _, j := range course {
+		sum += j.span()
+	}
+	return sum
+}

@@ -3,9 +3,6 @@ package eval
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
 	"sync"
 
 	"github.com/weir-net/weir/loadtest/lab"
@@ -14,49 +11,37 @@ import (
 	"github.com/weir-net/weir/schemas"
 )
 
-// hub is what all probes of one policy have in common: broker, aggregator and
-// policy, and one reader of the topics, which hands each record to the run of
-// its host.
+// hub is what all probes have in common: broker, aggregator and policy, one
+// reader of the topics, which hands each record to the run of its host, and a
+// writer of commands.
 type hub struct {
-	lab    *lab.Lab
-	stack  *stack.Stack
-	reader *watch.Reader
+	lab      *lab.Lab
+	stack    *stack.Stack
+	reader   *watch.Reader
+	producer *watch.Producer
 
 	mu   sync.Mutex
 	runs map[string]*recorder // by host
 }
 
-// startHub starts the services of one policy. Rules are the text of a rules
-// file; empty: the embedded ones.
-func startHub(ctx context.Context, id, bin, rules string) (*hub, error) {
+func startHub(ctx context.Context, id, bin string) (*hub, error) {
 	l, err := lab.New(lab.Config{ID: id, Bare: true})
 	if err != nil {
 		return nil, err
 	}
 	h := &hub{lab: l, runs: make(map[string]*recorder)}
-	if err := h.start(ctx, bin, rules); err != nil {
+	if err := h.start(ctx, bin); err != nil {
 		return nil, errors.Join(err, h.close())
 	}
 	return h, nil
 }
 
-func (h *hub) start(ctx context.Context, bin, rules string) error {
-	o := stack.Options{
-		Bin: bin, Lab: h.lab, Services: []stack.Service{stack.Aggregator, stack.Policy}, Env: make(map[stack.Service][]string),
+func (h *hub) start(ctx context.Context, bin string) (err error) {
+	h.stack, err = stack.Start(ctx, stack.Options{Bin: bin, Lab: h.lab, Services: []stack.Service{stack.Aggregator, stack.Policy}})
+	if err != nil {
+		return err
 	}
-	if rules != "" {
-		dir, err := h.lab.TempDir()
-		if err != nil {
-			return err
-		}
-		file := filepath.Join(dir, "rules.yaml")
-		if err := os.WriteFile(file, []byte(rules), 0o600); err != nil {
-			return fmt.Errorf("writing rules: %w", err)
-		}
-		o.Env[stack.Policy] = []string{"WEIR_POLICY_RULES=" + file}
-	}
-	var err error
-	if h.stack, err = stack.Start(ctx, o); err != nil {
+	if h.producer, err = watch.NewProducer(h.stack.Brokers); err != nil {
 		return err
 	}
 	t := h.stack.Topics
@@ -114,6 +99,9 @@ func (h *hub) command(rec watch.Record) {
 func (h *hub) close() error {
 	if h.reader != nil {
 		h.reader.Close()
+	}
+	if h.producer != nil {
+		h.producer.Close()
 	}
 	return h.lab.Close()
 }

@@ -14,12 +14,12 @@ import (
 // print writes all tables and says whether the targets are met.
 func (e *evaluation) print(outcomes []*outcome) error {
 	var summaries []*summary
-	for _, p := range e.policies {
+	for _, p := range policiesOf(outcomes) {
 		summaries = append(summaries, summarize(p, outcomes))
 	}
 	w := tabwriter.NewWriter(e.Out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	for _, s := range summaries {
-		if s.policy.weir {
+		if s.policy == weir {
 			printAttacks(w, s)
 			printStages(w, s)
 			printOthers(w, s)
@@ -29,7 +29,7 @@ func (e *evaluation) print(outcomes []*outcome) error {
 	missed := 0
 	fmt.Fprint(w, "\ntarget\tmeasured\twanted\t\t\n")
 	for _, s := range summaries {
-		if !s.policy.weir {
+		if s.policy != weir {
 			continue
 		}
 		for _, t := range s.targets() {
@@ -46,11 +46,22 @@ func (e *evaluation) print(outcomes []*outcome) error {
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("printing: %w", err)
 	}
-	fmt.Fprintf(e.Out, "\n%d runs, %d at once, in %v\n", len(outcomes), e.Parallel, time.Since(e.start).Round(time.Second))
+	fmt.Fprintf(e.Out, "\nThresholds are computed from the counts of the same runs, as if they acted without delay.\n%d runs, %d captures at once, in %v\n", e.done, e.Parallel, time.Since(e.start).Round(time.Second))
 	if missed > 0 {
 		return fmt.Errorf("%w: %d", ErrMissed, missed)
 	}
 	return nil
+}
+
+// policiesOf lists the policies in the order in which they were told of.
+func policiesOf(outcomes []*outcome) []string {
+	var out []string
+	for _, o := range outcomes {
+		if !slices.Contains(out, o.policy) {
+			out = append(out, o.policy)
+		}
+	}
+	return out
 }
 
 func printAttacks(w *tabwriter.Writer, s *summary) {
@@ -110,7 +121,7 @@ func printOthers(w *tabwriter.Writer, s *summary) {
 func printComparison(w *tabwriter.Writer, summaries []*summary) {
 	fmt.Fprint(w, "\npolicy\tfound\tp50 ms\tp99 ms\tattack passed %\tbenign dropped %\tbenign sources blocked\tleases per source on signature attacks\tvisitors pass %\t\n")
 	for _, s := range summaries {
-		fmt.Fprintf(w, "%s\t%d of %d\t%.0f\t%.0f\t%.1f\t%.3f\t%d\t%d\t%s\t\n", s.policy.name, s.found, len(s.attacks),
+		fmt.Fprintf(w, "%s\t%d of %d\t%.0f\t%.0f\t%.1f\t%.3f\t%d\t%d\t%s\t\n", s.policy, s.found, len(s.attacks),
 			ms(quantile(s.times, 0.5)), ms(quantile(s.times, 0.99)), 100-s.attack.share(), s.benign.share(), s.blocked, s.perSourceWrong,
 			passing(s.visitors))
 	}

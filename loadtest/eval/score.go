@@ -34,7 +34,7 @@ func (l *line) bySignature() bool { return l.item.label.Expected == wantSignatur
 
 // summary is what one policy did.
 type summary struct {
-	policy  *policy
+	policy  string
 	attacks []*line
 	others  []*line
 
@@ -63,10 +63,10 @@ func (o *outcome) stopped() bool {
 }
 
 // summarize adds the runs of one policy up.
-func summarize(p *policy, outcomes []*outcome) *summary {
+func summarize(policy string, outcomes []*outcome) *summary {
 	lines := make(map[string]*line)
 	for _, o := range outcomes {
-		if o.job.policy != p {
+		if o.policy != policy {
 			continue
 		}
 		l := lines[o.job.item.name]
@@ -76,7 +76,7 @@ func summarize(p *policy, outcomes []*outcome) *summary {
 		}
 		l.add(o)
 	}
-	s := &summary{policy: p}
+	s := &summary{policy: policy}
 	for _, name := range slices.Sorted(maps.Keys(lines)) {
 		s.add(lines[name])
 	}

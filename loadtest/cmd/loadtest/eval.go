@@ -16,7 +16,7 @@ func runEval(ctx context.Context, args []string) error {
 	flags.StringVar(&c.Bin, "bin", "", "directory of the binaries")
 	flags.StringVar(&c.Captures, "captures", os.Getenv("WEIR_CAPTURES"), "directory of captures with a labels.json (WEIR_CAPTURES)")
 	flags.BoolVar(&c.Quick, "quick", os.Getenv("QUICK") == "1", "fewer and shorter runs, and Weir's rules alone (QUICK=1)")
-	flags.IntVar(&c.Parallel, "parallel", 8, "runs at once, 16 at most")
+	flags.IntVar(&c.Parallel, "parallel", 8, "captures at once, 16 at most")
 	flags.StringVar(&c.Only, "only", "", "the capture of this name alone")
 	quiet := flags.Bool("q", false, "no line per run")
 	if err := flags.Parse(args); err != nil {
