@@ -40,7 +40,7 @@ func parse(b []byte) header {
 	h := header{network: at}
 	ip := b[at:]
 	switch {
-	case kind == 0x0800 && len(ip) >= 20 && ip[0]>>4 == 4:
+	case kind == 0x0800 && len(ip) >= 20 && ip[0]>>4 == 4 && ip[0]&15 >= 5:
 		h.source, h.destination = netip.AddrFrom4([4]byte(ip[12:])), netip.AddrFrom4([4]byte(ip[16:]))
 		h.protocol = ip[9]
 		h.later = binary.BigEndian.Uint16(ip[6:])&0x1fff != 0
@@ -71,7 +71,7 @@ func readdress(b []byte, h *header, source, destination netip.Addr, port uint16)
 		copy(ip[16:], destination.AsSlice())
 		size := int(ip[0]&15) * 4
 		ip[10], ip[11] = 0, 0
-		if size >= 20 && len(ip) >= size {
+		if len(ip) >= size {
 			binary.BigEndian.PutUint16(ip[10:], checksum(ip[:size]))
 		}
 	} else {
