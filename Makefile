@@ -41,8 +41,16 @@ run: root build ## run all services on a real interface, observing only: make ru
 	@bin/loadtest run --iface $(IFACE)
 
 .PHONY: bench
-bench: root build ## what a packet costs, beside the floor and other designs; records it in loadtest/results
-	@bin/loadtest bench -o loadtest/results/dataplane.json
+bench: root build ## what a packet costs, beside the floor and other designs, and the page about it (12 minutes)
+	@bin/loadtest bench -o loadtest/results
+
+.PHONY: bench-check
+bench-check: root build ## fails when the data plane misses one of its goals 1 to 6 (3 minutes)
+	@bin/loadtest bench -check
+
+.PHONY: bench-page
+bench-page: build ## write the page and the plots of the results that are there
+	@bin/loadtest bench-page
 
 .PHONY: bench-ttm
 bench-ttm: root build ## time to mitigate, 20 repeats of each flood, and where the time goes
@@ -67,9 +75,9 @@ test-bpf: root ## run the tests of the kernel side and of the probe
 	@.ci/test bpf services/probe
 
 .PHONY: test-kernels
-test-kernels: root ## run the data plane's tests on Debian's kernels in qemu and on this one (KERNELS=6.1,running RESULTS=file)
+test-kernels: root ## run the data plane's tests on Debian's kernels in qemu and on this one (KERNELS=6.1,running RUN=TestFrames RESULTS=file)
 	@command -v qemu-system-x86_64 >/dev/null || apt-get install -y -qq --no-install-recommends qemu-system-x86
-	@go run ./loadtest/kernels -only "$(KERNELS)" -results "$(RESULTS)"
+	@go run ./loadtest/kernels -only "$(KERNELS)" -run "$(RUN)" -results "$(RESULTS)"
 
 .PHONY: test-e2e
 test-e2e: root build ## run the whole loop over veth, on the embedded broker and on Kafka, and the page in Chromium

@@ -1,11 +1,14 @@
 // Package dataplane has the experiments on what Weir costs a packet: each is a
-// function that measures and returns a table of numbers.
+// function that measures and returns tables of numbers.
 package dataplane
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"time"
 
 	"github.com/weir-net/weir/loadtest/bench/results"
 	"github.com/weir-net/weir/loadtest/bench/testrun"
@@ -14,7 +17,7 @@ import (
 // Config is common to all experiments.
 type Config struct {
 	Effort  testrun.Effort
-	Quick   bool   // fewer source counts: what the goals need
+	Quick   bool   // fewer columns: what the goals need
 	CPU     int    // where programs are measured
 	Entries int    // sources that every table has room for, per CPU
 	LabID   string // of the namespaces that are made
@@ -49,22 +52,31 @@ func Names() (names []string) {
 	return names
 }
 
-// Run runs the experiments that want accepts and hands on each table as soon as
-// it is complete.
-func Run(ctx context.Context, c Config, want func(id string) bool, done func(results.Experiment)) error {
+// Run runs experiments by name, in their own order, and hands on each table as
+// soon as it is complete. One that fails does not keep the others from running.
+func Run(ctx context.Context, c Config, names []string, done func(results.Experiment)) error {
+	for _, name := range names {
+		if !slices.Contains(Names(), name) {
+			return fmt.Errorf("there is no experiment %q", name)
+		}
+	}
+	var failed error
 	for _, e := range plan() {
-		if !want(e.id) {
+		if !slices.Contains(names, e.id) || ctx.Err() != nil {
 			continue
 		}
+		start := time.Now()
 		tables, err := e.run(ctx, c)
 		for _, t := range tables {
 			done(t)
 		}
 		if err != nil {
-			return fmt.Errorf("experiment %s: %w", e.id, err)
+			failed = errors.Join(failed, fmt.Errorf("experiment %s: %w", e.id, err))
+			continue
 		}
+		fmt.Fprintf(c.Log, "%s: took %s\n", e.id, time.Since(start).Round(time.Second))
 	}
-	return nil
+	return errors.Join(failed, ctx.Err())
 }
 
 // count names a number of sources.

@@ -18,6 +18,7 @@ import (
 const (
 	rowDrainWhole  = "flip, scan and clear"
 	rowPerRecord   = "per record, ns"
+	rowNotDrained  = "not drained"
 	rowDraining    = "drained every 250 ms"
 	columnSlowdown = "100k sources"
 	windowLength   = 250 * time.Millisecond
@@ -32,7 +33,7 @@ func drain(ctx context.Context, c Config) (tables []results.Experiment, err erro
 			"one CPU; the scan joins the records of a source and makes what the probe publishes.",
 	}
 	slow := results.Experiment{
-		ID: "slowdown", Title: "Data plane while windows are drained", Unit: "gross ns per packet", Versus: "not drained",
+		ID: "slowdown", Title: "Data plane while windows are drained", Unit: "gross ns per packet", Versus: rowNotDrained,
 		Method: "One CPU counts without pause, another drains; the picker is not subtracted.",
 	}
 	exact := results.Experiment{
@@ -148,7 +149,7 @@ func slowdown(ctx context.Context, c Config, w *testrun.Weir, s *testrun.Subject
 	for _, r := range []struct {
 		row      string
 		draining bool
-	}{{"not drained", false}, {rowDraining, true}} {
+	}{{rowNotDrained, false}, {rowDraining, true}} {
 		q := testrun.Quartiles(samples[r.draining])
 		t.Add(r.row, columnSlowdown, q[1], q[0], q[2])
 	}
@@ -209,7 +210,7 @@ func lossless(ctx context.Context, c Config, w *testrun.Weir, t *results.Experim
 		return err
 	}
 	note(&last)
-	column := fmt.Sprintf("%d CPUs", runtime.NumCPU())
+	column := columnCPUs(runtime.NumCPU())
 	t.Add("packets sent", column, float64(sent.Load()), 0, 0)
 	t.Add("windows drained", column, float64(drains), 0, 0)
 	t.Add(rowUncounted, column, float64(sent.Load())-float64(counted), 0, 0)

@@ -17,14 +17,15 @@ func (e *Experiment) Print(w io.Writer) {
 	for _, row := range e.Rows() {
 		fmt.Fprintf(tw, "%s\t", row)
 		for _, column := range columns {
-			fmt.Fprintf(tw, "%s\t", e.cell(row, column))
+			fmt.Fprintf(tw, "%s\t", e.Cell(row, column))
 		}
 		fmt.Fprintln(tw)
 	}
 	_ = tw.Flush()
 }
 
-func (e *Experiment) cell(row, column string) string {
+// Cell is the text of a cell: the number, and its ratio to the row Versus.
+func (e *Experiment) Cell(row, column string) string {
 	p, ok := e.At(row, column)
 	if !ok {
 		return ""
@@ -34,7 +35,7 @@ func (e *Experiment) cell(row, column string) string {
 	}
 	s := Number(p.Value)
 	if base, ok := e.At(e.Versus, column); ok && base.Note == "" && base.Value > 0 && row != e.Versus {
-		s += fmt.Sprintf(" (%sx)", Number(p.Value/base.Value))
+		s += fmt.Sprintf(" (%s×)", Number(p.Value/base.Value))
 	}
 	return s
 }
