@@ -46,8 +46,6 @@ func flatten(doc *yaml.Node) map[string]string {
 			for _, c := range n.Content {
 				walk(c, path)
 			}
-		case yaml.AliasNode:
-			walk(n.Alias, path)
 		case yaml.MappingNode:
 			for i := 0; i+1 < len(n.Content); i += 2 {
 				walk(n.Content[i+1], join(path, n.Content[i].Value))

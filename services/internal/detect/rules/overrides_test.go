@@ -131,7 +131,7 @@ func TestEveryErrorIsListed(t *testing.T) {
 }
 
 func TestNoRulesAreAnError(t *testing.T) {
-	for _, text := range []string{"", "# nothing\n", "[]", "version: one", "version: 1\nsources: {}\n", "version: 1\nlease:\n", "\tversion: 1"} {
+	for _, text := range []string{"", "# nothing\n", "[]", "version: one", "version: 1\nsources: {}\n", "version: 1\nlease:\n", "\tversion: 1", "version: 1\nsources: &a [*a]\n"} {
 		if _, err := Parse("my.yaml", []byte(text)); err == nil || !strings.Contains(err.Error(), "my.yaml") {
 			t.Errorf("%q: error %v", text, err)
 		}

@@ -37,13 +37,24 @@ func (c *checker) shape() {
 		c.refuseAt(1, "a mapping, as in the embedded rules", "the file")
 		return
 	}
+	if c.aliases(root); len(c.errs) > 0 {
+		return
+	}
 	c.walk(root, reflect.TypeFor[Rules](), "")
 }
 
-func (c *checker) walk(n *yaml.Node, t reflect.Type, path string) {
+// aliases refuses them: one that contains itself has no end.
+func (c *checker) aliases(n *yaml.Node) {
 	if n.Kind == yaml.AliasNode {
-		n = n.Alias
+		c.refuseAt(n.Line, "the value itself, not an alias", "*"+n.Value)
+		return
 	}
+	for _, x := range n.Content {
+		c.aliases(x)
+	}
+}
+
+func (c *checker) walk(n *yaml.Node, t reflect.Type, path string) {
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
@@ -149,8 +160,6 @@ func child(n *yaml.Node, name string) *yaml.Node {
 		return nil
 	}
 	switch n.Kind {
-	case yaml.AliasNode:
-		return child(n.Alias, name)
 	case yaml.MappingNode:
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			if n.Content[i].Value == name {
