@@ -199,7 +199,7 @@ class Page {
     const s = n.source ? i?.detail?.sources.find((o) => o.source === n.source) : null;
     const sum = this.store.sum(list);
     const facts = n.source
-      ? [['Received', s ? pps(s.pps) : 'not among the heaviest now'], ['Rate', s ? bps(s.bps) : '–'], ['Dropped', s ? num(s.dropped) + ' pps' : '–'], ['Class', s?.class || '–'], ['State', s ? fate(s) : '–']]
+      ? [['Received', s ? pps(s.pps) : 'not among the heaviest now'], ['Rate', s ? bps(s.bps) : '–'], ['Dropped', s ? num(s.dropped) + ' pps' : '–'], ['Class', s?.class || '–'], ['State', s ? fate(s, i.info.mode) : '–']]
       : [['Received', pps(sum.pps)], ['Dropped', pps(sum.dropped)], ['Rate', bps(sum.bps)], ['Sources', num(sum.sources)], ['Age', span(sum.age)], ['Lost windows', num(sum.lost)]];
     if (i && !n.source) facts.push(['Declared loss', i.loss || 'none'], ['Mode', i.info.mode || 'unknown'], ['XDP', [i.info.xdp_mode, i.info.xdp_reason].filter(Boolean).join(': ') || 'unknown'], ['Leases', `${num(i.info.leases)} of ${num(i.info.capacity)}`]);
     else if (!n.interface) facts.push(['Interfaces', sum.stale ? `${sum.interfaces}, ${sum.stale} stale` : sum.interfaces]);

@@ -76,7 +76,7 @@ export class Tables {
     const list = i && !i.stale ? i.detail?.sources ?? [] : [];
     syncRows(body, list, (s) => s.source, (s) => {
       const at = { host: i.host, interface: i.name, source: s.source };
-      return [go(at, s.source, this.colours.level(s.pps)), num(s.pps), dropped(s.dropped), bps(s.bps), s.class, fate(s), this.sourceButtons(at)];
+      return [go(at, s.source, this.colours.level(s.pps)), num(s.pps), dropped(s.dropped), bps(s.bps), s.class, fate(s, i.info.mode), this.sourceButtons(at)];
     });
     const more = (i?.detail?.total ?? 0) - list.length;
     note(p, !i ? 'Not known.' : i.stale ? 'Stale: nothing is known of its sources now.' : more > 0 ? `about ${num(more)} more` : '');

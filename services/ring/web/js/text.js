@@ -95,5 +95,10 @@ async function body(r) {
 }
 
 /** What happens to a source's packets, for people: by the lease that covers it,
- * else by what was dropped (a signature covers packets, not a source). */
-export const fate = (s) => s.state || (s.dropped > 0 ? (s.dropped * 2 > s.pps ? 'dropped by signature' : 'partly dropped') : 'pass');
+ * else by what was dropped (a signature covers packets, not a source). Where the
+ * probe's mode only observes, a lease says what would be. */
+export function fate(s, mode) {
+  const stops = s.state === 'drop' || s.state === 'rate-limit';
+  if (stops && mode && mode !== 'enforce') return 'would ' + s.state;
+  return s.state || (s.dropped > 0 ? (s.dropped * 2 > s.pps ? 'dropped by signature' : 'partly dropped') : 'pass');
+}

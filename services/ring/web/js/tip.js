@@ -57,7 +57,7 @@ export class Tip {
     const out = [el('strong', {}, head)];
     if (this.layer) out.push(el('p', {}, `${this.layer.name}: ${pps(s.pps)}`));
     else out.push(el('p', {}, line(s, i)));
-    if (s.kind === 'source') out.push(el('p', {}, sourceLine(s.source)));
+    if (s.kind === 'source') out.push(el('p', {}, sourceLine(s.source, i.info.mode)));
     if (i && s.kind !== 'source') {
       const notes = [`age ${span(i.age)}`, i.stale ? 'stale' : null, i.loss || null, i.info.mode ? 'mode ' + i.info.mode : null].filter(Boolean);
       out.push(el('p', { class: 'quiet' }, notes.join(' · ')));
@@ -76,13 +76,13 @@ function line(s, i) {
   return parts.join(' · ');
 }
 
-const sourceLine = (s) => `${s.class || 'nothing now'} · ${fate(s)}${s.pairs ? ` · ${s.pairs} port pairs` : ''}`;
+const sourceLine = (s, mode) => `${s.class || 'nothing now'} · ${fate(s, mode)}${s.pairs ? ` · ${s.pairs} port pairs` : ''}`;
 
 function sourceTable(i) {
   if (!i.detail) return el('p', { class: 'quiet' }, i.stale ? 'no sources while stale' : 'asking for the sources…');
   const list = i.detail.sources.slice(0, shown);
   if (!list.length) return el('p', { class: 'quiet' }, 'no sources');
-  const rows = list.map((s) => el('tr', {}, el('td', {}, s.source), el('td', { class: 'n' }, num(s.pps)), el('td', { class: 'n' }, bps(s.bps)), el('td', {}, s.class), el('td', {}, fate(s))));
+  const rows = list.map((s) => el('tr', {}, el('td', {}, s.source), el('td', { class: 'n' }, num(s.pps)), el('td', { class: 'n' }, bps(s.bps)), el('td', {}, s.class), el('td', {}, fate(s, i.info.mode))));
   const head = el('tr', {}, ...['Source', 'pps', 'rate', 'class', 'state'].map((h) => el('th', {}, h)));
   const more = i.detail.total > list.length ? el('caption', {}, `${num(i.detail.total - list.length)} more`) : null;
   return el('table', {}, more, el('thead', {}, head), el('tbody', {}, rows));
