@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -37,7 +36,7 @@ func (a *app) ringCommand() *cobra.Command {
 			"packets per second; what was dropped is hatched. On a terminal the tree is live; else,\n" +
 			"or with --once, it is printed once.\n\n" +
 			"--plain prints a line for each source of each window as it comes, the heaviest first,\n" +
-			"and one for all others together, until Ctrl-C; with -o json each is an object.",
+			"and one for all others together, until Ctrl-C. -o json does so with objects.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.ring(cmd.Context(), f) },
 	}
@@ -59,15 +58,12 @@ func (a *app) ring(ctx context.Context, f ringFlags) error {
 	if f.interval < 50*time.Millisecond || f.sources < 0 {
 		return usage(fmt.Errorf("--interval %v --sources %d: want at least 50ms and 0", f.interval, f.sources))
 	}
-	if a.json() && !f.plain {
-		return usage(errors.New("-o json: only with --plain (weir top -o json has the rates)"))
-	}
 	c, err := a.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	if f.plain {
+	if f.plain || a.json() {
 		return a.plain(ctx, c, f)
 	}
 	p := tree.NewPicture()

@@ -62,7 +62,7 @@ func TestRingPlain(t *testing.T) {
 	if r.code != ExitOK || len(got) != 7 || strings.Join(got[:5], "\n") != strings.Join(want, "\n") {
 		t.Errorf("%+v\nwant %q", r, want)
 	}
-	if r := l.run("ring", "--plain", "--once", "--sources", "0", "-o", "json"); strings.Count(r.out, "\n") != 2 ||
+	if r := l.run("ring", "--once", "--sources", "0", "-o", "json"); strings.Count(r.out, "\n") != 2 ||
 		!strings.Contains(r.out, `"host":"web1","interface":"eth0","source":"others","packets":4358,"dropped":4300,"class":"syn"}`) {
 		t.Errorf("as JSON: %+v", r)
 	}
@@ -70,7 +70,7 @@ func TestRingPlain(t *testing.T) {
 
 func TestRingUsage(t *testing.T) {
 	l := newLab(t)
-	for _, args := range [][]string{{"--scale", "1,2"}, {"--scale", "3,2,1"}, {"--scale", "a,b,c"}, {"--interval", "1ms"}, {"--sources", "-1"}, {"-o", "json"}} {
+	for _, args := range [][]string{{"--scale", "1,2"}, {"--scale", "3,2,1"}, {"--scale", "a,b,c"}, {"--interval", "1ms"}, {"--sources", "-1"}} {
 		if r := l.run(append([]string{"ring"}, args...)...); r.code != ExitUsage || r.err == "" {
 			t.Errorf("ring %v: %+v", args, r)
 		}

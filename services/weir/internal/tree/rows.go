@@ -149,23 +149,26 @@ func sourceRows(r *rates.Record, n int) []Row {
 	top := slices.Clone(r.Top)
 	slices.SortStableFunc(top, func(a, b rates.Source) int { return cmp.Compare(b.PPS, a.PPS) })
 	top = top[:min(n, len(top))]
-	rest := Row{Kind: Rest, Key: r.Key() + "|", PPS: r.PPS, BPS: r.BPS, Dropped: r.DroppedPPS, Of: r.PPS}
+	left := r.Window1s
 	out := make([]Row, 0, len(top)+1)
 	for _, s := range top {
 		if s.Window1s.Packets == 0 {
 			continue // it is among the top of 10 s only
 		}
-		row := Row{
+		out = append(out, Row{
 			Kind: Source, Key: r.Key() + "|" + s.Source.String(), Label: s.Source.String(), PPS: s.PPS, BPS: s.BPS, Worst: s.PPS, Of: r.PPS,
-			Class: mainClass(s.Window1s), State: fate(s.Window1s), Dropped: s.PPS * share(s.Window1s),
-		}
-		out = append(out, row)
-		rest.PPS, rest.BPS, rest.Dropped = rest.PPS-row.PPS, rest.BPS-row.BPS, rest.Dropped-row.Dropped
+			Class: mainClass(s.Window1s), State: fate(s.Window1s), Dropped: s.PPS * ratio(s.Window1s.Dropped, s.Window1s.Packets),
+		})
+		left.Packets -= min(left.Packets, s.Window1s.Packets)
+		left.Bytes -= min(left.Bytes, s.Window1s.Bytes)
+		left.Dropped -= min(left.Dropped, s.Window1s.Dropped)
 	}
-	if more := int(r.Sources1s) - len(out); more > 0 && rest.PPS >= 0.5 {
-		rest.Label = plural(more, "more source")
-		rest.BPS, rest.Dropped, rest.Worst = max(0, rest.BPS), max(0, rest.Dropped), 0
-		out = append(out, rest)
+	if more := int(r.Sources1s) - len(out); more > 0 && left.Packets > 0 {
+		// Rates of what is left, from counts: those of rates would leave crumbs.
+		out = append(out, Row{
+			Kind: Rest, Key: r.Key() + "|", Label: plural(more, "more source"), Of: r.PPS, PPS: r.PPS * ratio(left.Packets, r.Window1s.Packets),
+			BPS: r.BPS * ratio(left.Bytes, r.Window1s.Bytes), Dropped: r.PPS * ratio(left.Dropped, r.Window1s.Packets),
+		})
 	}
 	return out
 }
@@ -257,11 +260,11 @@ func fate(c rates.Counts) string {
 	return "partly dropped"
 }
 
-func share(c rates.Counts) float64 {
-	if c.Packets == 0 {
+func ratio(part, whole uint64) float64 {
+	if whole == 0 {
 		return 0
 	}
-	return min(1, float64(c.Dropped)/float64(c.Packets))
+	return min(1, float64(part)/float64(whole))
 }
 
 // mainClass is the class of most packets.
