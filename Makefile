@@ -125,6 +125,10 @@ docs: build ## write the environment tables into the README
 docs-demo: root build ## run the demo and write what it printed into the README
 	@bin/loadtest demo >build/demo.txt && .ci/docs && rm build/demo.txt
 
+.PHONY: screenshots
+screenshots: root packages build ## make the README's pictures of the page and the terminal, from the real thing
+	@cd loadtest && go run ./cmd/screenshots -bin $(WEIR_BIN) -out ../docs/images
+
 .PHONY: fmt
 fmt: ## format Go and C
 	@gofmt -w $(MODULES) .ci

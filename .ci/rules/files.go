@@ -21,7 +21,7 @@ var (
 	nameless = []string{"util", "utils", "helper", "helpers", "common", "misc", "shared", "lib"}
 	// top is what may stand in the first level besides dotfiles.
 	top = []string{
-		"bpf", "schemas", "services", "loadtest", "deploy", "compose", "LICENSES",
+		"bpf", "schemas", "services", "loadtest", "deploy", "compose", "docs", "LICENSES",
 		"go.work", "Makefile", "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "LICENSE",
 	}
 )

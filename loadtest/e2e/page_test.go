@@ -209,7 +209,7 @@ func (p *onPage) hover(attacker netip.Addr) {
 		document.addEventListener("pointermove", () => { window.hoverBegan ||= performance.now(); }, { capture: true });
 		return true; })()`)
 	p.must(err)
-	p.must(p.tab.Hover("interface", p.key))
+	p.must(p.tab.Hover("interface", p.key, 0.5))
 	p.must(p.tab.Until(5*time.Second, `window.hoverTook`))
 	took, err := page.Eval[float64](p.tab, `window.hoverTook`)
 	p.must(err)

@@ -3,6 +3,7 @@ package page
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"os/exec"
@@ -151,10 +152,12 @@ func (t *Tab) Type(selector, text string) error {
 	return nil
 }
 
-// Hover moves the pointer to the middle of the ring's sector with the kind and
-// the key (as in web/js/layout.js).
-func (t *Tab) Hover(kind, key string) error {
-	p, err := Eval[struct{ X, Y float64 }](t, `(({x, y}) => ({X: x, Y: y}))(weir.ring.centreOf(`+Sector(kind, key)+`))`)
+// Hover moves the pointer onto the ring's sector with the kind and the key (as in
+// web/js/layout.js), to so much of its arc: 0.5 is its middle.
+func (t *Tab) Hover(kind, key string, arc float64) error {
+	p, err := Eval[struct{ X, Y float64 }](t, fmt.Sprintf(`((s) => {
+		const at = s.a0 + (s.a1 - s.a0) * %v, { x, y } = weir.ring.centreOf({ ...s, a0: at, a1: at });
+		return { X: x, Y: y }; })(%s)`, arc, Sector(kind, key)))
 	if err != nil {
 		return err
 	}
@@ -183,4 +186,18 @@ func Sector(kind, key string) string {
 func Fill(kind, key string) string {
 	s := Sector(kind, key)
 	return fmt.Sprintf(`(%s && weir.ring.fill(%s))`, s, s)
+}
+
+// Print shows markup instead of the ring, and returns a picture of the element
+// that a CSS selector finds in it.
+func (t *Tab) Print(markup, selector string) ([]byte, error) {
+	url := "data:text/html;base64," + base64.StdEncoding.EncodeToString([]byte(markup))
+	if err := chromedp.Do(t.ctx, chromedp.Navigate(url)); err != nil {
+		return nil, fmt.Errorf("showing markup: %w", err)
+	}
+	png, err := chromedp.Run(t.ctx, chromedp.Screenshot(selector))
+	if err != nil {
+		return nil, fmt.Errorf("taking a picture of %s: %w", selector, err)
+	}
+	return png, nil
 }
