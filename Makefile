@@ -129,6 +129,10 @@ docs-demo: root build ## run the demo and write what it printed into the README
 screenshots: root packages build ## make the README's pictures of the page and the terminal, from the real thing
 	@cd loadtest && go run ./cmd/screenshots -bin $(WEIR_BIN) -out ../docs/images
 
+.PHONY: bench-ring
+bench-ring: packages ## load of the page: 1,000 interfaces of 50 sources at 4 updates/s, recorded in loadtest/results/ring.md
+	@cd services/ring && WEIR_RESULTS=$(CURDIR)/loadtest/results/ring.md go test -tags load ./e2e -run TestLoad -count=1 -v
+
 .PHONY: fmt
 fmt: ## format Go and C
 	@gofmt -w $(MODULES) .ci

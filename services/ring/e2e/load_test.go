@@ -26,6 +26,7 @@ import (
 // service as its own process, and the page's frames per second. It runs only
 // when asked to, since others' work on the machine would be measured too.
 func TestLoad(t *testing.T) {
+	busy := loadAverage(t)
 	_, cfg := testkit.Double(t)
 	play := ringtest.New(t, cfg)
 	play.Fleet(100, 10, 50)
@@ -65,8 +66,11 @@ func TestLoad(t *testing.T) {
 	<-done
 	fps := frames[0] / took.Seconds()
 	share := 100 * used.Seconds() / took.Seconds()
-	t.Logf("1,000 interfaces × 50 sources: %d records written, %d ticks late; service %.1f %% of a core, %s resident; %.0f frames/s, frame p50 %.0f ms, p95 %.0f ms, p99 %.0f ms, worst %.0f ms; %.1f updates/s on the page",
-		records, late, share, resident(t, pid), fps, frames[1], frames[2], frames[3], frames[4], frames[5]/took.Seconds())
+	t.Logf("%d records written, %d ticks late", records, late)
+	report(t, busy, fmt.Sprintf(`service                %.1f %% of a core, %s resident
+page                   %.0f frames/s, %.1f updates/s
+time between frames    p50 %.0f ms, p95 %.0f ms, p99 %.0f ms, worst %.0f ms
+`, share, resident(t, pid), fps, frames[5]/took.Seconds(), frames[1], frames[2], frames[3], frames[4]))
 	if fps < 30 {
 		t.Errorf("%.0f frames a second, want at least 30", fps)
 	}
