@@ -59,16 +59,15 @@ func (c *classBaseline) add(pps float64, memory uint32) {
 	}
 }
 
-// peak is the 95th percentile, rounded up to the bound of its bucket, or the
-// average, if that is more.
+// peak is the 95th percentile, rounded up to the bound of its bucket.
 func (c *classBaseline) peak() float64 {
 	above := uint32(0)
 	for i := classBuckets - 1; i > 0; i-- {
 		if above += uint32(c.seen[i]); above*20 > c.total {
-			return max(c.ewma, math.Exp2(float64(i)/2))
+			return math.Exp2(float64(i) / 2)
 		}
 	}
-	return max(c.ewma, 1)
+	return 1
 }
 
 // isUsual is the baseline's vote: a rate that the interface has known in quiet

@@ -58,8 +58,8 @@ func (o *order) explain() {
 	}
 	r := o.hit.rule
 	o.reason = fmt.Sprintf("%s %s: %s", r.ID, r.Name, o.hit.explain())
-	if o.careful && r.Action == commands.Drop {
-		o.reason += "; limited, since many may be behind it"
+	if o.careful {
+		o.reason += "; limited mildly, since many may be behind it"
 	}
 	if o.action == commands.Drop && r.Action == commands.RateLimit {
 		o.reason += fmt.Sprintf("; dropped, since it sends %d packets/s into its limit (≥ %.0f)", o.hit.s.Window1s.Dropped, r.DropAbove)

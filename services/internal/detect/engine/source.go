@@ -103,6 +103,8 @@ func (t *turn) add(o order) {
 	for i := range t.orders {
 		p := &t.orders[i]
 		if p.match == o.match {
+			o.careful = o.careful || p.careful
+			p.careful = o.careful
 			if strictness(o.action, o.rate) > strictness(p.action, p.rate) {
 				*p = o
 			}
@@ -128,6 +130,9 @@ func (t *turn) orderFor(h *hit, spare *spareBytes) (order, bool) {
 		if rate == 0 {
 			rate = max(1, uint64(h.key.Bound()/h.rule.Window.Seconds()/2))
 		}
+	}
+	if careful && h.rule.Action == commands.RateLimit {
+		rate *= max(1, h.set.Caution.Times)
 	}
 	if !careful && t.isIgnored(h, cover) {
 		action, cover = commands.Drop, rules.CoverAll

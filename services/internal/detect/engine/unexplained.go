@@ -16,12 +16,12 @@ func (t *turn) unexplained() {
 	}
 	for c := range schemas.Class(schemas.NumClasses) {
 		pps := float64(t.r.Window1s.ByClass[c])
-		usual := t.w.usual.classes[c].peak()
-		bar := max(u.Floor, u.Factor*usual)
+		usual := &t.w.usual.classes[c]
+		bar := max(u.Floor, u.Factor*usual.peak())
 		if pps < bar {
 			continue
 		}
-		excess := pps - usual
+		excess := pps - usual.ewma
 		if t.explained(c) >= u.Explained*excess {
 			continue
 		}
@@ -37,7 +37,7 @@ func (t *turn) unexplained() {
 			to = v.String()
 		}
 		t.alert(Alert, u.ID+" "+c.String(), u.Again, &order{rule: u.ID, measured: pps, threshold: bar, window: t.r.End.Sub(t.r.Start)},
-			fmt.Sprintf("%s %s: %.0f %s in 1s (≥ %.0f, usually up to %.0f), most of it to %s", u.ID, u.Name, pps, c, bar, usual, to))
+			fmt.Sprintf("%s %s: %.0f %s in 1s (≥ %.0f, usually %.0f and up to %.0f), most of it to %s", u.ID, u.Name, pps, c, bar, usual.ewma, usual.peak(), to))
 	}
 }
 

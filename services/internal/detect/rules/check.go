@@ -114,6 +114,7 @@ func (c *setChecker) learning(r *Set) {
 	c.want(r.Caution.PortPairs <= 64, "0 to 64", "caution", "port_pairs")
 	c.want(r.Caution.Inside >= 0, "0 or more", "caution", "inside")
 	c.want(r.Caution.SYNShare >= 0 && r.Caution.SYNShare <= 1, "0 to 1", "caution", "syn_share")
+	c.want(r.Caution.Times >= 1, "1 or more", "caution", "times")
 	c.want(r.Caution.TCP >= 0, "0 or more", "caution", "tcp")
 }
 

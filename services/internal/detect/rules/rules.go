@@ -160,6 +160,7 @@ type Caution struct {
 	Inside    float64 `yaml:"inside"`     // packets from inside TCP connections in 10 s; or
 	SYNShare  float64 `yaml:"syn_share"`  // at most this share of its TCP, and
 	TCP       float64 `yaml:"tcp"`        // as many TCP packets in 10 s
+	Times     uint64  `yaml:"times"`      // a rule's limit for it is this many times as high
 }
 
 // Lease says how long decisions hold.
