@@ -37,6 +37,21 @@ func (r *ranking[K]) offer(slot int32, row *row[K]) {
 	r.best = slices.Insert(r.best, at, ranked{w, slot})
 }
 
+// everything returns the slots of all rows that count anything, or nil if there
+// are more than limit: where all have a place, nobody need be ranked.
+func (l *ledger[K]) everything(limit int) []int32 {
+	if len(l.rows)-len(l.free) > limit {
+		return nil
+	}
+	out := make([]int32, 0, len(l.rows)-len(l.free))
+	for i := range l.rows {
+		if r := &l.rows[i]; r.windows > 0 && r.short.Packets+r.long.Packets > 0 {
+			out = append(out, int32(i))
+		}
+	}
+	return out
+}
+
 // choose returns the slots of at most limit rows: all of the first rankings,
 // then the places of the others, rank by rank.
 func choose[K comparable](l *ledger[K], limit int, first, others []*ranking[K]) []int32 {

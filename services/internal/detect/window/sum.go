@@ -28,7 +28,7 @@ type interfaceSum struct {
 	counts           counts.Counters
 	nonIP, malformed uint64
 	covered          time.Duration
-	all, syn, synack []byte
+	all, syn, synack union
 }
 
 func (s *interfaceSum) add(w *sample, share float64) {
@@ -39,9 +39,9 @@ func (s *interfaceSum) add(w *sample, share float64) {
 	s.nonIP += part(w.totals.NonIP, share)
 	s.malformed += part(w.totals.Malformed, share)
 	s.covered += time.Duration(float64(w.duration) * share)
-	s.all = union(s.all, w.totals.SourcesSketch)
-	s.syn = union(s.syn, w.totals.SYNSourcesSketch)
-	s.synack = union(s.synack, w.totals.SYNACKSourcesSketch)
+	s.all.add(w.all)
+	s.syn.add(w.syn)
+	s.synack.add(w.synack)
 }
 
 func toCounts(c *counts.Counters) rates.Counts {
@@ -86,6 +86,36 @@ func keep(all []counts.Source) []counts.Source {
 // hide those that are not: beside the ranking by packets there is one by what
 // passes, and over 1 s a class counts only sources that mostly pass.
 func (s *State) top(one, ten *counts.Counters, seconds float64) []rates.Source {
+	chosen := s.sources.everything(topByPackets)
+	if chosen == nil {
+		chosen = s.chooseSources(one, ten)
+	}
+	for i := range s.sources.rows {
+		s.sources.rows[i].shortBits = 0
+	}
+	for i := range s.samples {
+		w := &s.samples[i]
+		for j := 0; w.in.short > 0 && j < len(w.sources); j++ {
+			s.sources.rows[w.sources[j].slot].shortBits |= w.sources[j].bits
+		}
+	}
+	out := make([]rates.Source, 0, len(chosen))
+	for _, slot := range chosen {
+		r := &s.sources.rows[slot]
+		x := rates.Source{Source: r.key, PortPairs: uint32(bits.OnesCount64(r.shortBits)), Window1s: toCounts(&r.short), Window10s: toCounts(&r.long)}
+		if seconds > 0 {
+			x.PPS, x.BPS = float64(r.short.Packets)/seconds, float64(r.short.Bytes)*8/seconds
+		}
+		out = append(out, x)
+	}
+	slices.SortFunc(out, func(a, b rates.Source) int {
+		return cmp.Or(cmp.Compare(b.Window1s.Packets, a.Window1s.Packets), cmp.Compare(b.Window10s.Packets, a.Window10s.Packets), a.Source.Compare(b.Source))
+	})
+	return out
+}
+
+// chooseSources ranks.
+func (s *State) chooseSources(one, ten *counts.Counters) []int32 {
 	type ranks = ranking[netip.Addr]
 	type source = row[netip.Addr]
 	first := []*ranks{
@@ -110,35 +140,7 @@ func (s *State) top(one, ten *counts.Counters, seconds float64) []rates.Source {
 			others = append(others, &ranks{places: topByMeasure, weight: func(r *source) uint64 { return r.long.ByClass[c] }})
 		}
 	}
-	chosen := choose(&s.sources, topInAll, first, others)
-	pairs := make(map[int32]uint64, len(chosen))
-	for _, slot := range chosen {
-		pairs[slot] = 0
-	}
-	for i := range s.samples {
-		w := &s.samples[i]
-		if w.in.short == 0 {
-			continue
-		}
-		for j := range w.sources {
-			if was, ok := pairs[w.sources[j].slot]; ok {
-				pairs[w.sources[j].slot] = was | w.sources[j].bits
-			}
-		}
-	}
-	out := make([]rates.Source, 0, len(chosen))
-	for _, slot := range chosen {
-		r := &s.sources.rows[slot]
-		x := rates.Source{Source: r.key, PortPairs: uint32(bits.OnesCount64(pairs[slot])), Window1s: toCounts(&r.short), Window10s: toCounts(&r.long)}
-		if seconds > 0 {
-			x.PPS, x.BPS = float64(r.short.Packets)/seconds, float64(r.short.Bytes)*8/seconds
-		}
-		out = append(out, x)
-	}
-	slices.SortFunc(out, func(a, b rates.Source) int {
-		return cmp.Or(cmp.Compare(b.Window1s.Packets, a.Window1s.Packets), cmp.Compare(b.Window10s.Packets, a.Window10s.Packets), a.Source.Compare(b.Source))
-	})
-	return out
+	return choose(&s.sources, topInAll, first, others)
 }
 
 // target is the scope of a signature.
@@ -162,21 +164,10 @@ func keepTargets(all []counts.Target) []counts.Target {
 
 // heaviestTargets returns the heaviest of a ledger and those of each class.
 func heaviestTargets(l *ledger[target]) []rates.Target {
-	type ranks = ranking[target]
-	first := []*ranks{{places: targetsFirst, weight: func(r *row[target]) uint64 { return r.short.Packets }}}
-	others := []*ranks{{places: targetsOther, weight: func(r *row[target]) uint64 { return r.long.Packets }}}
-	for c := range schemas.Class(schemas.NumClasses) {
-		of := func(r *row[target], n uint64) uint64 {
-			if r.key.class != c {
-				return 0
-			}
-			return n
-		}
-		others = append(others,
-			&ranks{places: targetsOther, weight: func(r *row[target]) uint64 { return of(r, r.short.Packets) }},
-			&ranks{places: targetsOther, weight: func(r *row[target]) uint64 { return of(r, r.long.Packets) }})
+	chosen := l.everything(targetsFirst)
+	if chosen == nil {
+		chosen = chooseTargets(l)
 	}
-	chosen := choose(l, targetsInAll, first, others)
 	out := make([]rates.Target, 0, len(chosen))
 	for _, slot := range chosen {
 		r := &l.rows[slot]
@@ -191,4 +182,23 @@ func heaviestTargets(l *ledger[target]) []rates.Target {
 			a.Destination.Compare(b.Destination), cmp.Compare(a.Class, b.Class), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Protocol, b.Protocol))
 	})
 	return out
+}
+
+// chooseTargets ranks.
+func chooseTargets(l *ledger[target]) []int32 {
+	type ranks = ranking[target]
+	first := []*ranks{{places: targetsFirst, weight: func(r *row[target]) uint64 { return r.short.Packets }}}
+	others := []*ranks{{places: targetsOther, weight: func(r *row[target]) uint64 { return r.long.Packets }}}
+	for c := range schemas.Class(schemas.NumClasses) {
+		of := func(r *row[target], n uint64) uint64 {
+			if r.key.class != c {
+				return 0
+			}
+			return n
+		}
+		others = append(others,
+			&ranks{places: targetsOther, weight: func(r *row[target]) uint64 { return of(r, r.short.Packets) }},
+			&ranks{places: targetsOther, weight: func(r *row[target]) uint64 { return of(r, r.long.Packets) }})
+	}
+	return choose(l, targetsInAll, first, others)
 }

@@ -39,6 +39,7 @@ type sample struct {
 	duration                time.Duration
 	in                      shares // the shares with which it is in the sums
 	totals                  counts.Totals
+	all, syn, synack        sketch // sources
 	sources, victims, ports []line
 }
 
@@ -155,6 +156,8 @@ func (s *State) push(r *counts.Record, gap bool) {
 func (s *State) enter(r *counts.Record) sample {
 	w := sample{end: s.clock, duration: r.Duration, totals: *r.Totals}
 	w.totals.Victims, w.totals.Ports, w.totals.Verdicts = nil, nil, nil
+	w.all, w.syn, w.synack = pack(r.Totals.SourcesSketch), pack(r.Totals.SYNSourcesSketch), pack(r.Totals.SYNACKSourcesSketch)
+	w.totals.SourcesSketch, w.totals.SYNSourcesSketch, w.totals.SYNACKSourcesSketch = nil, nil, nil
 	all := keep(r.Sources)
 	w.sources = make([]line, len(all))
 	for i := range all {
@@ -223,9 +226,9 @@ func (s *State) compute(r *counts.Record) {
 		p.BPS = float64(one.counts.Bytes) * 8 / seconds
 		p.DroppedPPS = float64(one.counts.Dropped) / seconds
 	}
-	p.Sources1s, p.Sources10s = distinct(one.all), distinct(ten.all)
-	p.SYNSources1s, p.SYNSources10s = distinct(one.syn), distinct(ten.syn)
-	p.SYNACKSources1s, p.SYNACKSources10s = distinct(one.synack), distinct(ten.synack)
+	p.Sources1s, p.Sources10s = one.all.distinct(), ten.all.distinct()
+	p.SYNSources1s, p.SYNSources10s = one.syn.distinct(), ten.syn.distinct()
+	p.SYNACKSources1s, p.SYNACKSources10s = one.synack.distinct(), ten.synack.distinct()
 	now := float64(r.Totals.Packets) / r.Duration.Seconds()
 	p.PPSEWMA += (now - p.PPSEWMA) * (1 - math.Exp(-r.Duration.Seconds()/ewmaConstant.Seconds()))
 	p.Top = s.top(&one.counts, &ten.counts, seconds)

@@ -1,6 +1,7 @@
 package window
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math"
 	"math/rand/v2"
@@ -291,6 +292,31 @@ func TestTopIsBoundedAndHoldsTheSlowSynFlood(t *testing.T) {
 		if len(s.samples[i].sources) > sourcesKept {
 			t.Fatalf("%d sources of a window are kept", len(s.samples[i].sources))
 		}
+	}
+}
+
+// TestUnionOfSketches compares packed sketches with a plain maximum.
+func TestUnionOfSketches(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 8))
+	for _, set := range []int{0, 1, 20, fewRegisters, fewRegisters + 1, sketchSize} {
+		var u union
+		want := make([]byte, sketchSize)
+		for range 5 {
+			registers := make([]byte, sketchSize)
+			for _, i := range rng.Perm(sketchSize)[:set] {
+				registers[i] = byte(1 + rng.IntN(255))
+				want[i] = max(want[i], min(registers[i], maxRank))
+			}
+			u.add(pack(registers))
+		}
+		if !bytes.Equal(u.registers[:], want) || u.any != (set > 0) {
+			t.Errorf("%d registers set: the union is not their maximum", set)
+		}
+	}
+	var u union
+	u.add(pack([]byte{1, 2, 3}))
+	if u.any || u.distinct() != 0 {
+		t.Error("registers of another size were taken")
 	}
 }
 
