@@ -25,7 +25,7 @@ var modules = map[string][]string{
 	"services/aggregator":       {"schemas", "services/internal/kit", "services/internal/gokakit", "services/internal/detect"},
 	"services/policy":           {"schemas", "services/internal/kit", "services/internal/detect"},
 	"services/ring":             {"schemas", "services/internal/kit"},
-	"services/weir":             {"schemas", "services/internal/kit", "services/internal/detect"},
+	"services/weir":             {"schemas", "bpf", "services/internal/kit", "services/internal/detect"},
 	"loadtest":                  {"schemas", "bpf"},
 	".ci":                       nil,
 	".ci/tools":                 nil,

@@ -28,6 +28,8 @@ type Interface struct {
 	Queues   int  // receive queues in use
 	// MaxQueues is how many the NIC has to offer; 0 where it is not said.
 	MaxQueues int
+	// XDPProgram is the kernel's number of the XDP program on it; 0 if none.
+	XDPProgram uint32
 }
 
 // Virtual reports whether packets come from software on this machine, which

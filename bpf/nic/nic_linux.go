@@ -74,25 +74,30 @@ func parseLink(m *syscall.NetlinkMessage) (Interface, error) {
 		case unix.IFLA_NUM_RX_QUEUES:
 			nic.Queues = int(binary.NativeEndian.Uint32(a.Value))
 		case syscall.IFLA_LINKINFO:
-			nic.Kind = kind(a.Value)
+			nic.Kind = unix.ByteSliceToString(nested(a.Value, unix.IFLA_INFO_KIND))
+		case unix.IFLA_XDP:
+			if id := nested(a.Value, unix.IFLA_XDP_PROG_ID); len(id) == 4 {
+				nic.XDPProgram = binary.NativeEndian.Uint32(id)
+			}
 		}
 	}
 	return nic, nil
 }
 
-// kind finds IFLA_INFO_KIND among the attributes in b.
-func kind(b []byte) string {
+// nested returns the attribute of this type among those in b, nil if there is
+// none.
+func nested(b []byte, wanted uint16) []byte {
 	for len(b) >= unix.SizeofRtAttr {
 		n := int(binary.NativeEndian.Uint16(b))
 		if n < unix.SizeofRtAttr || n > len(b) {
 			break
 		}
-		if binary.NativeEndian.Uint16(b[2:]) == unix.IFLA_INFO_KIND {
-			return unix.ByteSliceToString(b[unix.SizeofRtAttr:n])
+		if binary.NativeEndian.Uint16(b[2:]) == wanted {
+			return b[unix.SizeofRtAttr:n]
 		}
 		b = b[min((n+3)&^3, len(b)):]
 	}
-	return ""
+	return nil
 }
 
 // flagLRO is ETH_FLAG_LRO of linux/ethtool.h.

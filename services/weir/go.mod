@@ -11,6 +11,7 @@ require (
 	github.com/twmb/franz-go v1.22.2
 	github.com/twmb/franz-go/pkg/kadm v1.19.0
 	github.com/twmb/franz-go/pkg/kfake v0.0.0-20260918054303-01f206a7e32c
+	github.com/weir-net/weir/bpf v0.0.0
 	github.com/weir-net/weir/schemas v0.0.0
 	github.com/weir-net/weir/services/internal/detect v0.0.0
 	github.com/weir-net/weir/services/internal/kit v0.0.0-00010101000000-000000000000
@@ -42,6 +43,7 @@ require (
 )
 
 replace (
+	github.com/weir-net/weir/bpf => ../../bpf
 	github.com/weir-net/weir/schemas => ../../schemas
 	github.com/weir-net/weir/services/internal/detect => ../internal/detect
 	github.com/weir-net/weir/services/internal/kit => ../internal/kit

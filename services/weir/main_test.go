@@ -59,6 +59,7 @@ func TestBinary(t *testing.T) {
 		{[]string{"unblock", "203.0.113.7"}, 4, "offset 1", ""},
 		{[]string{"unblock", "203.0.113.7"}, 5, "", "there is no lease"},
 		{[]string{"status"}, 4, "INTERFACE", "no live probe"},
+		{[]string{"doctor", "--pin-path", "/"}, 1, "topic weir.commands.v1", ""},
 		{[]string{"top"}, 0, "0 interfaces", ""},
 		{[]string{"block", "nonsense"}, 2, "", "no address or prefix"},
 	} {

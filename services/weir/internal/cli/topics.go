@@ -45,10 +45,7 @@ func (a *app) topics(ctx context.Context, partitions int32, replication int16, a
 		if err != nil {
 			return err
 		}
-		replication = 1
-		if brokers >= 3 {
-			replication = 3
-		}
+		replication = defaultReplication(brokers)
 	}
 	specs := schemas.Specs(c.Topics, partitions, replication)
 	act := c.CheckTopics
@@ -74,6 +71,14 @@ func (a *app) topics(ctx context.Context, partitions int32, replication int16, a
 		}
 	}
 	return nil
+}
+
+// defaultReplication returns how many copies of each record so many brokers hold.
+func defaultReplication(brokers int) int16 {
+	if brokers >= 3 {
+		return 3
+	}
+	return 1
 }
 
 func (a *app) printTopic(s broker.TopicState, spec schemas.TopicSpec) {
