@@ -54,7 +54,7 @@ enum parse_result {
 	PARSE_MALFORMED, /* too short for Ethernet or IP, or not the IP it claims */
 };
 
-struct address {
+struct __attribute__((aligned(8))) address {
 	__u32 w[4]; /* network order; IPv4 in w[0], the rest 0 */
 };
 

@@ -94,7 +94,7 @@ type Slot uint8
 type Config struct {
 	PinPath                string // directory on a bpffs; empty: nothing outlives the process
 	BootID                 string // of this process, at most 32 bytes
-	SourceWays             int    // records per CPU for IPv4, a power of two; IPv6 has half
+	SourceWays             int    // records per CPU for IPv4, a power of two; a source has one per class that it sends; IPv6 has half
 	MaxLeases              int    // default 131,072 (25 MB)
 	MaxPrefixes            int    // default 100,000, within MaxLeases
 	Strict                 bool   // also drop what is not IP, when enforcing
@@ -129,12 +129,12 @@ type Counters struct {
 type Source struct {
 	Address netip.Addr
 	Counters
-	PortPairs uint64 // bitmap of a hash of (source port, destination port)
+	PortPairs uint64 // bitmap of a hash of (source port, destination port), from about the 17th packet of a class on
 }
 
 // Target is traffic of one class to one destination and port.
 type Target struct {
-	Destination netip.Addr
+	Destination netip.Addr // invalid: one of more than fit
 	Class       uint8
 	Protocol    uint8
 	Port        uint16 // SYN: destination port; SYN-ACK and UDP: source port; 0: none, or too many
@@ -154,11 +154,14 @@ type Window struct {
 	NonIP, NonIPBytes, Malformed, MalformedBytes uint64
 	Other                                        Counters // packets whose source found no place in the table
 	Truncated                                    bool     // Other is not empty
+	NoTarget                                     uint64   // packets whose target found no place
 	Sources                                      []Source
 	Targets                                      []Target
 	// HyperLogLog registers (2^10) of all sources, of those that sent SYN and
 	// of those that sent SYN-ACK; nil when there was none.
 	SourcesSketch, SYNSketch, SYNACKSketch []byte
+
+	sketches *sketches
 }
 
 // Drained is the ended window of every attached interface. Its slices are valid

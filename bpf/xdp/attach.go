@@ -25,7 +25,7 @@ func (d *Datapath) loadProgram(s Slot, name string, bareIP bool) (*ebpf.Program,
 	}
 	constants := map[string]any{
 		"slot_id": uint32(s), "cpus": uint32(d.cpus), "seed": d.seed,
-		"source4_ways": uint32(d.ways4), "source6_ways": uint32(d.ways6), "target_ways": uint32(targetWays),
+		"sets4": uint32(d.ways4 / setWays), "sets6": uint32(d.ways6 / setWays), "target_ways": uint32(targetWays),
 		"strict": flag(d.cfg.Strict), "group_off_link": flag(d.cfg.IPv6SourcePrefixLength == 64), "bare_ip": flag(bareIP),
 	}
 	for name, value := range constants {

@@ -9,9 +9,9 @@
 volatile const __u32 slot_id = 0;
 /* Possible CPUs: the stride of the tables. */
 volatile const __u32 cpus = 1;
-/* Records per (epoch, CPU), powers of two. */
-volatile const __u32 source4_ways = 1 << 17;
-volatile const __u32 source6_ways = 1 << 16;
+/* Sets and targets per (epoch, CPU), powers of two. */
+volatile const __u32 sets4 = 1 << 15;
+volatile const __u32 sets6 = 1 << 14;
 volatile const __u32 target_ways = 1 << 12;
 /* Seed of the keyed hash: an attacker who does not know it cannot aim at a set. */
 volatile const __u64 seed = 0;

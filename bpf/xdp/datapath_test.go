@@ -39,7 +39,7 @@ func newRig(t testing.TB, cfg Config) *rig {
 	}
 	d, err := Open(cfg)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%+v", err)
 	}
 	t.Cleanup(func() { d.Close() })
 	r := &rig{Datapath: d, t: t, programs: map[Slot]*ebpf.Program{}}
@@ -76,7 +76,7 @@ func (r *rig) run(s Slot, f frame, n uint32) uint32 {
 	for range n {
 		var err error
 		if ret, err = r.programs[s].Run(&ebpf.RunOptions{Data: f, Repeat: repeat}); err != nil {
-			r.t.Fatal(err)
+			r.t.Fatalf("%+v", err)
 		}
 	}
 	return ret
@@ -87,7 +87,7 @@ func (r *rig) drain() Window {
 	r.t.Helper()
 	out, err := r.Drain()
 	if err != nil {
-		r.t.Fatal(err)
+		r.t.Fatalf("%+v", err)
 	}
 	if len(out.Windows) == 0 {
 		r.t.Fatal("no window")
@@ -123,7 +123,7 @@ func (r *rig) put(entries ...Entry) {
 		}
 	}
 	if err := r.Put(entries); err != nil {
-		r.t.Fatal(err)
+		r.t.Fatalf("%+v", err)
 	}
 }
 

@@ -89,25 +89,17 @@ func (d *Datapath) Commit() {
 		return
 	}
 	half := int(c.Epoch ^ 1)
-	clearUsed(d.sources4[half*d.cpus*d.ways4:(half+1)*d.cpus*d.ways4], d.used4)
-	clearUsed(d.sources6[half*d.cpus*d.ways6:(half+1)*d.cpus*d.ways6], d.used6)
-	stride := targetWays + targetSpare
-	clear(d.targets[half*d.cpus*stride : (half+1)*d.cpus*stride])
+	for i := range d.tables {
+		d.tables[i].clear(half, d.cpus)
+	}
+	for i := half * d.cpus; i < (half+1)*d.cpus; i++ {
+		d.batches[i].N = 0
+	}
+	clear(d.targets[half*d.cpus*targetStride : (half+1)*d.cpus*targetStride])
 	clear(d.totals[half*d.cpus*MaxSlots : (half+1)*d.cpus*MaxSlots])
 	clear(d.sketches[half*d.cpus*MaxSlots : (half+1)*d.cpus*MaxSlots])
 	atomic.StoreUint32(&c.Pending, 0)
 	d.scanned = false
-}
-
-func clearUsed[T any](half []T, used []uint32) {
-	if len(used) > len(half)/8 {
-		clear(half)
-		return
-	}
-	var zero T
-	for _, i := range used {
-		half[i] = zero
-	}
 }
 
 func (d *Datapath) scan(half int, out *Drained) {
@@ -119,6 +111,7 @@ func (d *Datapath) scan(half int, out *Drained) {
 			index[i] = len(out.Windows)
 			out.Windows = append(out.Windows, Window{
 				Slot: Slot(i), Ifindex: int(d.slots[i].Ifindex), BootID: id, Seq: d.slots[i].PendingSeq,
+				Sources: d.reuse[i][:0],
 			})
 		}
 	}
@@ -128,76 +121,18 @@ func (d *Datapath) scan(half int, out *Drained) {
 		}
 		return &out.Windows[index[slot]]
 	}
-	d.scanSources4(half, window)
-	d.scanSources6(half, window)
+	for i := range d.tables {
+		d.scanSources(&d.tables[i], half, window)
+	}
 	d.scanTargets(half, window)
 	d.scanTotals(half, window)
 	for i := range out.Windows {
-		d.sketch(half, &out.Windows[i])
-	}
-}
-
-const (
-	keyShift = 48
-	slotMask = 0x7f
-	byteMask = 1<<keyShift - 1
-)
-
-func (d *Datapath) scanSources4(half int, window func(int) *Window) {
-	d.used4 = d.used4[:0]
-	d.merge.reset()
-	n := d.cpus * d.ways4
-	for i := range d.sources4[half*n : (half+1)*n] {
-		r := &d.sources4[half*n+i]
-		key := r.BytesKey >> keyShift
-		if key == 0 {
-			continue
+		w := &out.Windows[i]
+		d.sketch(half, w)
+		d.reuse[w.Slot] = w.Sources
+		if cap(w.Sources) > 4096 && cap(w.Sources) > 8*len(w.Sources) {
+			d.reuse[w.Slot] = nil // the memory of a flood that is over
 		}
-		d.used4 = append(d.used4, uint32(i))
-		w := window(int(key & slotMask))
-		if w == nil {
-			continue
-		}
-		var b [4]byte
-		binary.NativeEndian.PutUint32(b[:], r.Address)
-		h := hashWords([4]uint32{r.Address}, d.seed)
-		s := d.merge.source(w, netip.AddrFrom4(b), h)
-		addClasses(&s.Counters, &r.ByClass)
-		s.Bytes += r.BytesKey & byteMask
-		s.UDPBytes += r.UdpBytes
-		s.Dropped += uint64(r.Dropped)
-		s.PortPairs |= r.PortPairs
-	}
-}
-
-func (d *Datapath) scanSources6(half int, window func(int) *Window) {
-	d.used6 = d.used6[:0]
-	d.merge.reset()
-	n := d.cpus * d.ways6
-	for i := range d.sources6[half*n : (half+1)*n] {
-		r := &d.sources6[half*n+i]
-		key := r.BytesKey >> keyShift
-		if key == 0 {
-			continue
-		}
-		d.used6 = append(d.used6, uint32(i))
-		w := window(int(key & slotMask))
-		if w == nil {
-			continue
-		}
-		s := d.merge.source(w, addr16(r.Address.W), hashWords(r.Address.W, d.seed))
-		addClasses(&s.Counters, &r.ByClass)
-		s.Bytes += r.BytesKey & byteMask
-		s.UDPBytes += r.UdpBytes
-		s.Dropped += uint64(r.Dropped)
-		s.PortPairs |= r.PortPairs
-	}
-}
-
-func addClasses(c *Counters, by *[NumClasses]uint32) {
-	for i, n := range by {
-		c.ByClass[i] += uint64(n)
-		c.Packets += uint64(n)
 	}
 }
 
@@ -215,7 +150,7 @@ func (d *Datapath) scanTargets(half int, window func(int) *Window) {
 		Target
 	}
 	seen := map[key]int{}
-	n := d.cpus * (targetWays + targetSpare)
+	n := d.cpus * targetStride
 	for i := range d.targets[half*n : (half+1)*n] {
 		r := &d.targets[half*n+i]
 		if r.Family == 0 {
@@ -226,7 +161,9 @@ func (d *Datapath) scanTargets(half int, window func(int) *Window) {
 			continue
 		}
 		t := Target{Class: r.Class, Protocol: r.Protocol, Port: r.Port, Destination: addr16(r.Destination.W)}
-		if r.Family == 4 {
+		if r.Destination.W == [4]uint32{} {
+			t.Destination = netip.Addr{} // one of many
+		} else if r.Family == 4 {
 			b := t.Destination.As16()
 			t.Destination = netip.AddrFrom4([4]byte(b[:4]))
 		}
@@ -236,9 +173,9 @@ func (d *Datapath) scanTargets(half int, window func(int) *Window) {
 			seen[key{r.Slot, t}] = at
 			w.Targets = append(w.Targets, t)
 		}
-		w.Targets[at].Packets += uint64(r.Packets)
+		w.Targets[at].Packets += r.Packets
 		w.Targets[at].Bytes += r.Bytes
-		w.Targets[at].Dropped += uint64(r.Dropped)
+		w.Targets[at].Dropped += r.Dropped
 		w.Targets[at].SourceBits |= r.SourceBits
 	}
 }
@@ -255,6 +192,7 @@ func (d *Datapath) scanTotals(half int, window func(int) *Window) {
 			addTotals(&w.Other, t.Other.ByClass, t.Other.Bytes, t.Other.UdpBytes, t.Other.Dropped)
 			w.NonIP += t.NonIp
 			w.NonIPBytes += t.NonIpBytes
+			w.NoTarget += t.NoTarget
 			w.Malformed += t.Malformed
 			w.MalformedBytes += t.MalformedBytes
 			w.Truncated = w.Other.Packets > 0

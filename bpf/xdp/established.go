@@ -12,8 +12,6 @@ const (
 	// handshake make a source established: the ACK of it, a request, and one
 	// more. A spoofed source gets no answer to acknowledge.
 	establishedPackets = 3
-	// classTCPOther is CLASS_TCP_OTHER of parse.h.
-	classTCPOther = 3
 	// establishedRefresh is how often a source is noted again, lest it be the
 	// oldest in the kernel's table.
 	establishedRefresh = 10 * time.Second

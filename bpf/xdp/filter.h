@@ -79,7 +79,7 @@ struct prefix_walk {
 static __always_inline int ask_prefix(struct prefix_walk *w)
 {
 	struct prefix_value *v =
-		w->allow ? bpf_map_lookup_elem(&allowed, &w->key) : bpf_map_lookup_elem(&prefixes, &w->key);
+	    w->allow ? bpf_map_lookup_elem(&allowed, &w->key) : bpf_map_lookup_elem(&prefixes, &w->key);
 
 	if (!v)
 		return 1;
@@ -106,11 +106,11 @@ static __always_inline void ask_prefixes(const struct control *ctl, const struct
 {
 	__u32 bits = PREFIX_BITS + (p->family == 4 ? 32 : 128);
 	struct prefix_walk w = {
-		.key = {.bits = bits, .family = p->family, .address = p->src},
-		.decision = d,
-		.now = now,
-		.settled = ACTION_DROP,
-		.reason = REASON_DROP_PREFIX,
+	    .key = {.bits = bits, .family = p->family, .address = p->src},
+	    .decision = d,
+	    .now = now,
+	    .settled = ACTION_DROP,
+	    .reason = REASON_DROP_PREFIX,
 	};
 
 	if (ctl->prefix_any)
@@ -199,12 +199,12 @@ static __always_inline int is_allowed(const struct control *ctl, const struct pa
 	__u32 bits = PREFIX_BITS + (p->family == 4 ? 32 : 128);
 	struct decision d = {};
 	struct prefix_walk w = {
-		.key = {.bits = bits, .family = p->family, .address = p->src},
-		.decision = &d,
-		.now = now,
-		.settled = ACTION_ALLOW,
-		.reason = REASON_PASS_ALLOW,
-		.allow = 1,
+	    .key = {.bits = bits, .family = p->family, .address = p->src},
+	    .decision = &d,
+	    .now = now,
+	    .settled = ACTION_ALLOW,
+	    .reason = REASON_PASS_ALLOW,
+	    .allow = 1,
 	};
 
 	if (ctl->allow_source)

@@ -15,10 +15,25 @@ static __always_inline __u64 mix(__u64 x)
 	return x;
 }
 
-static __always_inline __u64 hash_address(const struct address *a)
+static __always_inline __u64 hash4(__u32 address)
 {
-	__u64 lo = (__u64)a->w[1] << 32 | a->w[0];
-	__u64 hi = (__u64)a->w[3] << 32 | a->w[2];
+	return mix(address + seed);
+}
 
-	return mix(mix(lo + seed) ^ hi);
+/* An IPv6 address is compared and hashed by halves. */
+typedef __u64 __attribute__((may_alias)) half;
+
+static __always_inline __u64 half_of(const struct address *a, int i)
+{
+	return ((const half *)a)[i];
+}
+
+static __always_inline void set_half(struct address *a, int i, __u64 value)
+{
+	((half *)a)[i] = value;
+}
+
+static __always_inline __u64 hash6(const struct address *a)
+{
+	return mix(mix(half_of(a, 0) + seed) ^ half_of(a, 1));
 }

@@ -131,14 +131,10 @@ func (d *Datapath) writeSignatures() error {
 // loaded.
 func (d *Datapath) Verdicts(s Slot) (map[string]uint64, error) {
 	out := map[string]uint64{}
-	values := make([]uint64, d.cpus)
 	for reason, name := range reasonNames {
-		if err := d.maps["verdicts"].Lookup(uint32(s)*numReasons+uint32(reason), &values); err != nil {
-			return nil, fmt.Errorf("reading the verdicts: %w", err)
-		}
 		var sum uint64
-		for _, n := range values {
-			sum += n
+		for cpu := range d.cpus {
+			sum += atomic.LoadUint64(&d.verdicts[(cpu*MaxSlots+int(s))*numReasons+reason])
 		}
 		if sum > 0 {
 			out[name] = sum

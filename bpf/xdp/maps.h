@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* Every map, in one place. Sizes marked (set at load) are written by Open. The
- * counting tables are flat arrays that the probe maps into its memory: index =
- * (epoch * cpus + cpu) * ways + way. */
+ * counting tables are flat arrays that the probe maps into its memory, one region
+ * after another: region = epoch * cpus + cpu. */
 #pragma once
 
 #include "types.h"
@@ -24,31 +24,57 @@ struct {
 	__type(value, struct slot);
 } slots SEC(".maps");
 
-/* IPv4 sources; 64 B each; written by the program, cleared by the drain. */
+/* Sets of IPv4 sources; 64 B each; written by the program, cleared by the drain. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1); /* (set at load) 2 * cpus * source4_ways */
+	__uint(max_entries, 1); /* (set at load) 2 * cpus * sets4 */
 	__type(key, __u32);
-	__type(value, struct source4);
+	__type(value, struct set4);
 } sources4 SEC(".maps");
 
-/* IPv6 sources; 128 B each; as above. */
+/* Sets of IPv6 sources; 128 B each; as above. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1); /* (set at load) 2 * cpus * source6_ways */
+	__uint(max_entries, 1); /* (set at load) 2 * cpus * sets6 */
 	__type(key, __u32);
-	__type(value, struct source6);
+	__type(value, struct set6);
 } sources6 SEC(".maps");
 
-/* (destination, class, port); 64 B each; the last TARGET_SPARE of a region hold
- * port 0 for destinations whose ports no longer fit. */
-#define TARGET_SPARE 256
+/* Which groups of DIRTY_SETS sets are in use, a bit each, for the drain. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1); /* (set at load) 2 * cpus * (target_ways + TARGET_SPARE) */
+	__uint(max_entries, 1); /* (set at load) */
+	__type(key, __u32);
+	__type(value, __u64);
+} dirty4 SEC(".maps");
+
+/* The same for sources6. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1); /* (set at load) */
+	__type(key, __u32);
+	__type(value, __u64);
+} dirty6 SEC(".maps");
+
+/* Packets that wait to be counted; one buffer per (epoch, CPU). */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1); /* (set at load) 2 * cpus */
+	__type(key, __u32);
+	__type(value, struct batch);
+} batches SEC(".maps");
+
+#define TARGET_SPARE 256
+/* Targets; 64 B each; behind target_ways of a region are two tables of TARGET_SPARE. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1); /* (set at load) 2 * cpus * (target_ways + 2 * TARGET_SPARE) */
 	__type(key, __u32);
 	__type(value, struct target);
 } targets SEC(".maps");
@@ -71,10 +97,11 @@ struct {
 	__type(value, struct sketch);
 } sketches SEC(".maps");
 
-/* Packets by {slot, reason} since load, per CPU; index slot * NUM_REASONS + reason. */
+/* Packets by reason since load; index (cpu * MAX_SLOTS + slot) * NUM_REASONS + reason. */
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, MAX_SLOTS *NUM_REASONS);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1); /* (set at load) */
 	__type(key, __u32);
 	__type(value, __u64);
 } verdicts SEC(".maps");
@@ -137,6 +164,7 @@ struct {
 /* Buckets of rate-limit leases that name several destinations: one each. */
 struct bucket_key {
 	__u32 lease;
+	__u32 pad;
 	struct address destination;
 };
 struct bucket {

@@ -1,7 +1,6 @@
 package xdp
 
 import (
-	"encoding/binary"
 	"math/bits"
 	"net/netip"
 )
@@ -21,7 +20,12 @@ type mergeSlot struct {
 }
 
 func (m *merger) reset() {
-	clear(m.slots)
+	if len(m.slots) > 1<<16 && len(m.slots) > 16*m.used {
+		m.slots = nil // the memory of a flood that is over
+	}
+	if m.used > 0 {
+		clear(m.slots)
+	}
 	m.used = 0
 }
 
@@ -77,20 +81,6 @@ func hashWords(w [4]uint32, seed uint64) uint64 {
 	return mix(mix(lo+seed) ^ hi)
 }
 
-func hashAddress(a netip.Addr, seed uint64) uint64 {
-	var w [4]uint32
-	if a.Is4() {
-		b := a.As4()
-		w[0] = binary.NativeEndian.Uint32(b[:])
-	} else {
-		b := a.As16()
-		for i := range w {
-			w[i] = binary.NativeEndian.Uint32(b[4*i:])
-		}
-	}
-	return hashWords(w, seed)
-}
-
 const (
 	sketchBits = 10
 	sketchSize = 1 << sketchBits
@@ -106,47 +96,66 @@ func sketchAdd(registers []byte, h uint64) {
 
 // Classes as the program numbers them.
 const (
-	classSYN    = 0
-	classSYNACK = 1
+	classSYN      = 0
+	classSYNACK   = 1
+	classTCPOther = 3
+	classUDP      = 4
 )
 
-// sketch fills the window's sketches: sources in the table from the table, at no
-// cost per packet; those that found no place from the registers in the kernel.
-func (d *Datapath) sketch(half int, w *Window) {
-	var all, syn, synack [sketchSize]byte
-	var hasSYN, hasSYNACK bool
-	for i := range w.Sources {
-		s := &w.Sources[i]
-		h := hashAddress(s.Address, d.seed)
-		sketchAdd(all[:], h)
-		if s.ByClass[classSYN] > 0 {
-			sketchAdd(syn[:], h)
-			hasSYN = true
-		}
-		if s.ByClass[classSYNACK] > 0 {
-			sketchAdd(synack[:], h)
-			hasSYNACK = true
-		}
+// sketches are the registers of one window.
+type sketches struct {
+	all, syn, synack       [sketchSize]byte
+	hasAll, hasSYN, hasACK bool
+}
+
+// note enters a source of the table. It costs nothing per packet.
+func (w *Window) note(h uint64, kind int) {
+	if w.sketches == nil {
+		w.sketches = &sketches{}
 	}
+	s := w.sketches
+	sketchAdd(s.all[:], h)
+	s.hasAll = true
+	switch kind &^ kindDropped {
+	case classSYN:
+		sketchAdd(s.syn[:], h)
+		s.hasSYN = true
+	case classSYNACK:
+		sketchAdd(s.synack[:], h)
+		s.hasACK = true
+	}
+}
+
+// sketch completes the window's sketches: sources that found no place are in the
+// registers in the kernel.
+func (d *Datapath) sketch(half int, w *Window) {
 	if w.Truncated {
+		if w.sketches == nil {
+			w.sketches = &sketches{}
+		}
+		s := w.sketches
 		for cpu := range d.cpus {
 			k := &d.sketches[(half*d.cpus+cpu)*MaxSlots+int(w.Slot)]
-			mergeRegisters(all[:], k.All[:])
-			mergeRegisters(syn[:], k.Syn[:])
-			mergeRegisters(synack[:], k.Synack[:])
+			mergeRegisters(s.all[:], k.All[:])
+			mergeRegisters(s.syn[:], k.Syn[:])
+			mergeRegisters(s.synack[:], k.Synack[:])
 		}
-		hasSYN = hasSYN || w.Other.ByClass[classSYN] > 0
-		hasSYNACK = hasSYNACK || w.Other.ByClass[classSYNACK] > 0
+		s.hasAll = true
+		s.hasSYN = s.hasSYN || w.Other.ByClass[classSYN] > 0
+		s.hasACK = s.hasACK || w.Other.ByClass[classSYNACK] > 0
 	}
-	if len(w.Sources) > 0 || w.Truncated {
-		w.SourcesSketch = all[:]
+	if s := w.sketches; s != nil {
+		w.SourcesSketch = registers(&s.all, s.hasAll)
+		w.SYNSketch = registers(&s.syn, s.hasSYN)
+		w.SYNACKSketch = registers(&s.synack, s.hasACK)
 	}
-	if hasSYN {
-		w.SYNSketch = syn[:]
+}
+
+func registers(r *[sketchSize]byte, used bool) []byte {
+	if !used {
+		return nil
 	}
-	if hasSYNACK {
-		w.SYNACKSketch = synack[:]
-	}
+	return r[:]
 }
 
 func mergeRegisters(into, from []byte) {

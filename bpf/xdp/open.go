@@ -20,9 +20,10 @@ const (
 	layoutVersion = 2
 	targetWays    = 1 << 12
 	targetSpare   = 256
+	targetStride  = targetWays + 2*targetSpare
 	// totalWays are the IPv4 records of all CPUs together by default: 2 epochs ×
-	// 64 B × 262,144 = 32 MiB, and as much for IPv6.
-	totalWays  = 1 << 18
+	// 16 B × 1,048,576 = 32 MiB, and as much for IPv6, which has half of them.
+	totalWays  = 1 << 20
 	minWays    = 1 << 14
 	numReasons = 48
 )
@@ -42,15 +43,15 @@ type Datapath struct {
 
 	control   *weirControl
 	slots     []weirSlot
-	sources4  []weirSource4
-	sources6  []weirSource6
+	tables    [2]sourceTable // IPv4, IPv6
+	batches   []weirBatch
+	verdicts  []uint64
 	targets   []weirTarget
 	totals    []weirTotals
 	sketches  []weirSketch
 	leases    []weirLease
 	merge     merger
-	used4     []uint32
-	used6     []uint32
+	reuse     [MaxSlots][]Source // the memory of the last window's sources
 	known     knownSources
 	scanned   bool
 	leftovers bool
@@ -125,9 +126,13 @@ func (d *Datapath) spec() (*ebpf.CollectionSpec, error) {
 		return nil, fmt.Errorf("reading the BPF object: %w", err)
 	}
 	sizes := map[string]int{
-		"sources4":         2 * d.cpus * d.ways4,
-		"sources6":         2 * d.cpus * d.ways6,
-		"targets":          2 * d.cpus * (targetWays + targetSpare),
+		"sources4":         2 * d.cpus * d.ways4 / setWays,
+		"sources6":         2 * d.cpus * d.ways6 / setWays,
+		"dirty4":           2 * d.cpus * dirtyWords(d.ways4/setWays),
+		"dirty6":           2 * d.cpus * dirtyWords(d.ways6/setWays),
+		"batches":          2 * d.cpus,
+		"verdicts":         d.cpus * MaxSlots * numReasons,
+		"targets":          2 * d.cpus * targetStride,
 		"interface_totals": 2 * d.cpus * MaxSlots,
 		"sketches":         2 * d.cpus * MaxSlots,
 		"leases":           d.cfg.MaxLeases,
@@ -147,7 +152,7 @@ func (d *Datapath) spec() (*ebpf.CollectionSpec, error) {
 }
 
 var mapNames = []string{
-	"control_page", "slots", "sources4", "sources6", "targets", "interface_totals", "sketches",
+	"control_page", "slots", "sources4", "sources6", "dirty4", "dirty6", "batches", "targets", "interface_totals", "sketches",
 	"verdicts", "leases", "exact", "prefixes", "allowed", "signatures", "buckets", "established",
 }
 
@@ -206,15 +211,26 @@ func (d *Datapath) mapMemory() (err error) {
 		return err
 	}
 	d.control = &control[0]
-	var errs [7]error
+	var errs [11]error
 	d.slots, errs[0] = view[weirSlot](d, "slots")
-	d.sources4, errs[1] = view[weirSource4](d, "sources4")
-	d.sources6, errs[2] = view[weirSource6](d, "sources6")
+	sources4, err4 := view[weirSet4](d, "sources4")
+	sources6, err6 := view[weirSet6](d, "sources6")
+	errs[1], errs[2] = err4, err6
+	dirty4, err4 := view[uint64](d, "dirty4")
+	dirty6, err6 := view[uint64](d, "dirty6")
+	errs[7], errs[8] = err4, err6
+	d.batches, errs[9] = view[weirBatch](d, "batches")
+	d.verdicts, errs[10] = view[uint64](d, "verdicts")
 	d.targets, errs[3] = view[weirTarget](d, "targets")
 	d.totals, errs[4] = view[weirTotals](d, "interface_totals")
 	d.sketches, errs[5] = view[weirSketch](d, "sketches")
 	d.leases, errs[6] = view[weirLease](d, "leases")
-	return errors.Join(errs[:]...)
+	if err := errors.Join(errs[:]...); err != nil {
+		return err
+	}
+	d.tables[0] = newSourceTable(4, d.ways4/setWays, sources4, dirty4)
+	d.tables[1] = newSourceTable(6, d.ways6/setWays, sources6, dirty6)
+	return nil
 }
 
 // adopt starts a new boot on what the maps hold: nothing, or a former life.

@@ -9,6 +9,7 @@
 #define MAX_ON_LINK 4  /* IPv6 on-link prefixes per interface */
 #define SKETCH_BITS 10 /* HyperLogLog registers: 2^10, error 3.3 % */
 #define SKETCH_SIZE (1 << SKETCH_BITS)
+#define MAX_RANK 33
 #define MAX_SIGNATURES 256
 #define LAYOUT_VERSION 2
 
@@ -38,29 +39,52 @@ enum reason {
 	NUM_REASONS = 48,
 };
 
-/* One source in one window, on one CPU: one cache line for IPv4. The low 48
- * bits of bytes_key count bytes (281 TB), the high 16 are the key: bit 15 says
- * that the record is in use, the low bits are the slot. Packet counters have 32 bits: a window
- * would need 4 billion packets of one source to wrap, which the probe prevents
- * by never holding a window open for that long. */
+/* One kind of packets of one source in one window, on one CPU; sources.h tells
+ * the idea. The low 48 bits of key_bytes count bytes, the high 16 are: in use
+ * (bit 15), kind (10 to 6), slot (5 to 0). */
 struct source4 {
 	__u32 address;
-	__u32 dropped;
-	__u32 by_class[NUM_CLASSES];
-	__u64 bytes_key;
-	__u64 udp_bytes;
-	__u64 port_pairs;
+	__u32 packets;
+	__u64 key_bytes;
 };
 
-/* The same for IPv6: the second line is touched by UDP and by drops only. */
 struct source6 {
 	struct address address;
-	__u32 by_class[NUM_CLASSES];
-	__u64 bytes_key;
-	__u64 port_pairs;
-	__u64 udp_bytes;
-	__u32 dropped;
-	__u32 pad[11];
+	__u32 packets;
+	__u32 pad;
+	__u64 key_bytes;
+};
+
+#define SET_WAYS 4
+struct set4 {
+	struct source4 way[SET_WAYS];
+};
+
+struct set6 {
+	struct source6 way[SET_WAYS];
+};
+
+#define DIRTY_SETS 8 /* sets per bit of the maps of sets in use */
+
+/* A packet that waits to be counted. */
+struct noted {
+	struct address address;
+	__u64 hash;
+	__u32 length;
+	__u32 packets;
+	__u16 key;
+	__u8 family;
+	__u8 pair; /* bit of the port pair, or NO_PAIR */
+	__u32 set; /* where the record is that counted it */
+};
+
+#define BATCH 16 /* as many misses as a core overlaps; 32 gain nothing more */
+struct batch {
+	struct noted noted[BATCH];
+	__u32 n;
+	__u32 missed;  /* by bit: the first set was full */
+	__u32 paired;  /* by bit: the port pair is to be noted */
+	__u32 pad[13]; /* no cache line belongs to two CPUs */
 };
 
 /* Traffic of one class to one destination and port. */
@@ -72,11 +96,11 @@ struct target {
 	__u8 slot;
 	__u8 family; /* 0: free */
 	__u8 pad[2];
-	__u32 packets;
-	__u32 dropped;
+	__u64 packets;
 	__u64 bytes;
+	__u64 dropped;
 	__u64 source_bits;
-	__u64 pad2[2];
+	__u64 pad2;
 };
 
 struct counters {
@@ -94,6 +118,7 @@ struct totals {
 	__u64 non_ip_bytes;
 	__u64 malformed;
 	__u64 malformed_bytes;
+	__u64 no_target; /* packets whose target found no place */
 };
 
 /* HyperLogLog registers of the sources that found no place in the table; those
@@ -122,6 +147,8 @@ struct slot {
 
 /* The control page: read once per packet, written by the probe through mmap. */
 struct control {
+	__u32 zero; /* always: see forget */
+	__u32 pad;
 	__u32 epoch; /* 0 or 1: which half of every counting table is written */
 	__u32 layout;
 	__u64 seed; /* of the keyed hash */
@@ -188,6 +215,7 @@ struct exact_key {
 	__u8 family;
 	__u8 selector;
 	__u16 pad;
+	__u32 pad2;
 };
 
 struct prefix_key {

@@ -13,6 +13,15 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type weirBatch struct {
+	_      structs.HostLayout
+	Noted  [16]weirNoted
+	N      uint32
+	Missed uint32
+	Paired uint32
+	Pad    [13]uint32
+}
+
 type weirBucket struct {
 	_          structs.HostLayout
 	PacketTime uint64
@@ -22,6 +31,7 @@ type weirBucket struct {
 type weirBucketKey struct {
 	_           structs.HostLayout
 	Lease       uint32
+	Pad         uint32
 	Destination struct {
 		_ structs.HostLayout
 		W [4]uint32
@@ -30,6 +40,8 @@ type weirBucketKey struct {
 
 type weirControl struct {
 	_                structs.HostLayout
+	Zero             uint32
+	Pad              uint32
 	Epoch            uint32
 	Layout           uint32
 	Seed             uint64
@@ -57,6 +69,7 @@ type weirExactKey struct {
 	Family   uint8
 	Selector uint8
 	Pad      uint16
+	Pad2     uint32
 }
 
 type weirLease struct {
@@ -102,6 +115,21 @@ type weirLease struct {
 	Pad3              [2]uint64
 }
 
+type weirNoted struct {
+	_       structs.HostLayout
+	Address struct {
+		_ structs.HostLayout
+		W [4]uint32
+	}
+	Hash    uint64
+	Length  uint32
+	Packets uint32
+	Key     uint16
+	Family  uint8
+	Pair    uint8
+	Set     uint32
+}
+
 type weirPrefixKey struct {
 	_        structs.HostLayout
 	Bits     uint32
@@ -118,6 +146,30 @@ type weirPrefixValue struct {
 	_     structs.HostLayout
 	Lease uint32
 	Bits  uint32
+}
+
+type weirSet4 struct {
+	_   structs.HostLayout
+	Way [4]struct {
+		_        structs.HostLayout
+		Address  uint32
+		Packets  uint32
+		KeyBytes uint64
+	}
+}
+
+type weirSet6 struct {
+	_   structs.HostLayout
+	Way [4]struct {
+		_       structs.HostLayout
+		Address struct {
+			_ structs.HostLayout
+			W [4]uint32
+		}
+		Packets  uint32
+		Pad      uint32
+		KeyBytes uint64
+	}
 }
 
 type weirSignature struct {
@@ -170,30 +222,6 @@ type weirSlot struct {
 	}
 }
 
-type weirSource4 struct {
-	_         structs.HostLayout
-	Address   uint32
-	Dropped   uint32
-	ByClass   [8]uint32
-	BytesKey  uint64
-	UdpBytes  uint64
-	PortPairs uint64
-}
-
-type weirSource6 struct {
-	_       structs.HostLayout
-	Address struct {
-		_ structs.HostLayout
-		W [4]uint32
-	}
-	ByClass   [8]uint32
-	BytesKey  uint64
-	PortPairs uint64
-	UdpBytes  uint64
-	Dropped   uint32
-	Pad       [11]uint32
-}
-
 type weirTarget struct {
 	_           structs.HostLayout
 	Destination struct {
@@ -206,11 +234,11 @@ type weirTarget struct {
 	Slot       uint8
 	Family     uint8
 	Pad        [2]uint8
-	Packets    uint32
-	Dropped    uint32
+	Packets    uint64
 	Bytes      uint64
+	Dropped    uint64
 	SourceBits uint64
-	Pad2       [2]uint64
+	Pad2       uint64
 }
 
 type weirTotals struct {
@@ -233,6 +261,7 @@ type weirTotals struct {
 	NonIpBytes     uint64
 	Malformed      uint64
 	MalformedBytes uint64
+	NoTarget       uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -240,8 +269,11 @@ type weirTotals struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	weirMapAllowed         = "allowed"
+	weirMapBatches         = "batches"
 	weirMapBuckets         = "buckets"
 	weirMapControlPage     = "control_page"
+	weirMapDirty4          = "dirty4"
+	weirMapDirty6          = "dirty6"
 	weirMapEstablished     = "established"
 	weirMapExact           = "exact"
 	weirMapInterfaceTotals = "interface_totals"
@@ -260,9 +292,9 @@ const (
 	weirVarCpus            = "cpus"
 	weirVarGroupOffLink    = "group_off_link"
 	weirVarSeed            = "seed"
+	weirVarSets4           = "sets4"
+	weirVarSets6           = "sets6"
 	weirVarSlotId          = "slot_id"
-	weirVarSource4Ways     = "source4_ways"
-	weirVarSource6Ways     = "source6_ways"
 	weirVarStrict          = "strict"
 	weirVarTargetWays      = "target_ways"
 )
@@ -318,8 +350,11 @@ type weirProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type weirMapSpecs struct {
 	Allowed         *ebpf.MapSpec `ebpf:"allowed"`
+	Batches         *ebpf.MapSpec `ebpf:"batches"`
 	Buckets         *ebpf.MapSpec `ebpf:"buckets"`
 	ControlPage     *ebpf.MapSpec `ebpf:"control_page"`
+	Dirty4          *ebpf.MapSpec `ebpf:"dirty4"`
+	Dirty6          *ebpf.MapSpec `ebpf:"dirty6"`
 	Established     *ebpf.MapSpec `ebpf:"established"`
 	Exact           *ebpf.MapSpec `ebpf:"exact"`
 	InterfaceTotals *ebpf.MapSpec `ebpf:"interface_totals"`
@@ -342,9 +377,9 @@ type weirVariableSpecs struct {
 	Cpus         *ebpf.VariableSpec `ebpf:"cpus"`
 	GroupOffLink *ebpf.VariableSpec `ebpf:"group_off_link"`
 	Seed         *ebpf.VariableSpec `ebpf:"seed"`
+	Sets4        *ebpf.VariableSpec `ebpf:"sets4"`
+	Sets6        *ebpf.VariableSpec `ebpf:"sets6"`
 	SlotId       *ebpf.VariableSpec `ebpf:"slot_id"`
-	Source4Ways  *ebpf.VariableSpec `ebpf:"source4_ways"`
-	Source6Ways  *ebpf.VariableSpec `ebpf:"source6_ways"`
 	Strict       *ebpf.VariableSpec `ebpf:"strict"`
 	TargetWays   *ebpf.VariableSpec `ebpf:"target_ways"`
 }
@@ -370,8 +405,11 @@ func (o *weirObjects) Close() error {
 // It can be passed to loadWeirObjects or ebpf.CollectionSpec.LoadAndAssign.
 type weirMaps struct {
 	Allowed         *ebpf.Map `ebpf:"allowed"`
+	Batches         *ebpf.Map `ebpf:"batches"`
 	Buckets         *ebpf.Map `ebpf:"buckets"`
 	ControlPage     *ebpf.Map `ebpf:"control_page"`
+	Dirty4          *ebpf.Map `ebpf:"dirty4"`
+	Dirty6          *ebpf.Map `ebpf:"dirty6"`
 	Established     *ebpf.Map `ebpf:"established"`
 	Exact           *ebpf.Map `ebpf:"exact"`
 	InterfaceTotals *ebpf.Map `ebpf:"interface_totals"`
@@ -389,8 +427,11 @@ type weirMaps struct {
 func (m *weirMaps) Close() error {
 	return _WeirClose(
 		m.Allowed,
+		m.Batches,
 		m.Buckets,
 		m.ControlPage,
+		m.Dirty4,
+		m.Dirty6,
 		m.Established,
 		m.Exact,
 		m.InterfaceTotals,
@@ -414,9 +455,9 @@ type weirVariables struct {
 	Cpus         *ebpf.Variable `ebpf:"cpus"`
 	GroupOffLink *ebpf.Variable `ebpf:"group_off_link"`
 	Seed         *ebpf.Variable `ebpf:"seed"`
+	Sets4        *ebpf.Variable `ebpf:"sets4"`
+	Sets6        *ebpf.Variable `ebpf:"sets6"`
 	SlotId       *ebpf.Variable `ebpf:"slot_id"`
-	Source4Ways  *ebpf.Variable `ebpf:"source4_ways"`
-	Source6Ways  *ebpf.Variable `ebpf:"source6_ways"`
 	Strict       *ebpf.Variable `ebpf:"strict"`
 	TargetWays   *ebpf.Variable `ebpf:"target_ways"`
 }

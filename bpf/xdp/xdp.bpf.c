@@ -25,7 +25,7 @@ static __always_inline int is_drop(__u32 reason)
 /* The only way out: no packet leaves without a reason counted. */
 static __always_inline __u32 leave(const struct packet *p, __u32 reason)
 {
-	__u32 i = slot_id * NUM_REASONS + reason;
+	__u32 i = (bpf_get_smp_processor_id() * MAX_SLOTS + slot_id) * NUM_REASONS + reason;
 	__u64 *n = bpf_map_lookup_elem(&verdicts, &i);
 
 	if (n)
@@ -33,38 +33,51 @@ static __always_inline __u32 leave(const struct packet *p, __u32 reason)
 	return reason;
 }
 
-static __always_inline __u32 decide(int parsed, const struct packet *p)
+/* Makes unknown to the verifier what the parser set to constants: it would follow
+ * every class of both families through all that comes. */
+static __always_inline void forget(const struct control *ctl, struct packet *p)
+{
+	__u32 zero = *(volatile __u32 *)&ctl->zero;
+
+	p->class += zero;
+	p->family += zero;
+	p->protocol += zero;
+	p->flags += zero;
+	p->sport += zero;
+	p->dport += zero;
+}
+
+static __always_inline __u32 decide(int parsed, struct packet *p)
 {
 	__u32 zero = 0, id = slot_id;
-	struct counted counted = {};
 	struct control *ctl = bpf_map_lookup_elem(&control_page, &zero);
 	struct slot *slot = bpf_map_lookup_elem(&slots, &id);
-	__u32 epoch, reason;
+	__u32 region, i, reason = REASON_PASS_OFF;
+	struct totals *totals;
 
 	if (!ctl || !slot)
 		return REASON_PASS;
-	epoch = *(volatile __u32 *)&ctl->epoch;
-	counted.totals = totals_of(epoch);
-	if (!counted.totals)
+	region = region_of(*(volatile __u32 *)&ctl->epoch);
+	i = region * MAX_SLOTS + slot_id;
+	totals = bpf_map_lookup_elem(&interface_totals, &i);
+	if (!totals)
 		return REASON_PASS;
 	switch (parsed) {
 	case PARSE_NON_IP:
-		counted.totals->non_ip += p->packets;
-		counted.totals->non_ip_bytes += p->length;
+		totals->non_ip += p->packets;
+		totals->non_ip_bytes += p->length;
 		if (strict && slot->mode == MODE_ENFORCE)
 			return REASON_DROP_NON_IP;
 		return REASON_PASS_NON_IP;
 	case PARSE_MALFORMED:
-		counted.totals->malformed += p->packets;
-		counted.totals->malformed_bytes += p->length;
+		totals->malformed += p->packets;
+		totals->malformed_bytes += p->length;
 		return slot->mode == MODE_OFF ? REASON_PASS_OFF : REASON_DROP_MALFORMED;
 	}
-	count(epoch, p, slot, &counted);
-	if (slot->mode == MODE_OFF)
-		return REASON_PASS_OFF;
-	reason = filter(ctl, p, slot->mode);
-	if (is_drop(reason))
-		count_drop(p, &counted);
+	forget(ctl, p);
+	if (slot->mode != MODE_OFF)
+		reason = filter(ctl, p, slot->mode) + *(volatile __u32 *)&ctl->zero;
+	count(region, p, slot, totals, is_drop(reason));
 	return reason;
 }
 
@@ -81,7 +94,7 @@ int weir(struct xdp_md *ctx)
 	return is_drop(leave(&packet, decide(parsed, &packet))) ? XDP_DROP : XDP_PASS;
 }
 
-__noinline int decide_skb(int parsed, const struct packet *p)
+__noinline int decide_skb(int parsed, struct packet *p)
 {
 	return p ? leave(p, decide(parsed, p)) : REASON_PASS;
 }

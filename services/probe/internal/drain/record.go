@@ -47,7 +47,7 @@ func Records(w *xdp.Window, id Identity, span Span, maxSources int) []counts.Rec
 		Counters: counters(&w.Totals), Other: counters(&w.Other),
 		NonIP: w.NonIP, NonIPBytes: w.NonIPBytes, Malformed: w.Malformed, MalformedBytes: w.MalformedBytes,
 		SourcesSketch: w.SourcesSketch, SYNSourcesSketch: w.SYNSketch, SYNACKSourcesSketch: w.SYNACKSketch,
-		Victims: heaviestTargets(w.Targets, victimsInRecord), Ports: heaviestTargets(ports(w.Targets), portsInRecord),
+		Victims: heaviestTargets(named(w.Targets), victimsInRecord), Ports: heaviestTargets(ports(w.Targets), portsInRecord),
 	}
 	head, tail := split(w.Sources, chunkSources)
 	if room := max(0, maxSources-len(head)); len(tail) > room {
@@ -147,6 +147,18 @@ func heaviest(n, k int, weight func(int) uint64) []int {
 		}
 	}
 	return h.at
+}
+
+// named returns the targets with a destination. Where there are more than the
+// data plane has room for, some are counted by their port only.
+func named(targets []xdp.Target) []xdp.Target {
+	out := make([]xdp.Target, 0, len(targets))
+	for i := range targets {
+		if targets[i].Destination.IsValid() {
+			out = append(out, targets[i])
+		}
+	}
+	return out
 }
 
 // ports sums targets over their destinations.

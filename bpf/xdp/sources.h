@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Stage count, sources: who sent how much of what in the open window.
+ *
+ *            sources4: one region per (epoch, CPU)          one set = one cache line
+ *   epoch 0 ┌ CPU 0 ┬ CPU 1 ┬ …  ┐      ┌ set 0 ┬ set 1 ┬ …   ┌──────┬──────┬──────┬──────┐
+ *   epoch 1 └ CPU 0 ┴ CPU 1 ┴ …  ┘  →   └───────┴───────┴─  → │record│record│record│record│
+ *                                                             └──────┴──────┴──────┴──────┘
+ *   record (16 B) = address │ packets │ in use, interface, kind │ bytes
+ *
+ * A record counts one kind of packets of one source: a class, passed or dropped.
+ * So a flood of one kind takes one small record per source, and a packet changes
+ * one cache line (IPv6: records of 32 B, sets of two lines). Only the CPU that owns a
+ * region writes it, with softirqs off: plain adds suffice.
+ *
+ * Memory latency is what a million sources cost, and only overlapping hides it.
+ * So a packet is noted in a small buffer; when 32 are there, the lines of all of
+ * them are touched, which the CPU does at once, and then counted one by one.
+ * What is in the buffer when the window ends is counted by the drain.
+ *
+ * A source has two sets to live in, chosen by the halves of one hash; the second
+ * is used when the first is full. When both are, the packet is counted in the
+ * interface's "other": bounded time and memory, exact totals, no eviction.
+ *
+ * Nothing wraps: a record with 2^31 packets or 2^47 bytes is left alone and the
+ * source gets another one. */
+#pragma once
+
+#include "consts.h"
+#include "hash.h"
+#include "maps.h"
+
+#define KEY_SHIFT 48
+#define KEY_USED 0x8000
+#define KIND_SHIFT 6 /* below it: the slot */
+#define KIND_DROPPED 8
+#define KIND_PAIRS 16 /* not packets but a bitmap of port pairs */
+#define FULL_BYTES_SHIFT 47
+#define FULL_PACKETS_SHIFT 31
+/* Port pairs are noted from this packet on: the rules ask for 32 different
+ * ones, and a flood of sources with a packet each must not fill the table twice. */
+#define PAIRS_FROM 16
+#define NO_PAIR 64
+#define LOW_PAIRS 47 /* bits beside the key; the rest where packets are counted */
+
+/* Records are handled as words: address and packets share the first one of an
+ * IPv4 record; the last one is the key with the bytes. */
+#define WORDS4 (sizeof(struct source4) / 8)
+#define WORDS6 (sizeof(struct source6) / 8)
+
+static __always_inline __u16 key_of(__u32 slot, __u32 kind)
+{
+	return KEY_USED | kind << KIND_SHIFT | slot;
+}
+
+static __always_inline half *set_of(__u32 region, __u32 h, int words, __u32 *set)
+{
+	__u32 sets = words == WORDS4 ? sets4 : sets6, i;
+
+	*set = h & (sets - 1);
+	i = region * sets + *set;
+	return words == WORDS4 ? bpf_map_lookup_elem(&sources4, &i) : bpf_map_lookup_elem(&sources6, &i);
+}
+
+/* Notes that a set of this group is in use, so that the drain need not look at
+ * the others. */
+static __always_inline void mark_dirty(__u32 region, __u32 set, int words)
+{
+	__u32 sets = words == WORDS4 ? sets4 : sets6;
+	__u32 i = region * ((sets + DIRTY_SETS * 64 - 1) / (DIRTY_SETS * 64)) + set / (DIRTY_SETS * 64);
+	__u64 *dirty = words == WORDS4 ? bpf_map_lookup_elem(&dirty4, &i) : bpf_map_lookup_elem(&dirty6, &i);
+
+	if (dirty)
+		*dirty |= 1ULL << (set / DIRTY_SETS & 63);
+}
+
+static __always_inline __u64 is_zero(__u64 x)
+{
+	return ~(x | -x) >> 63;
+}
+
+/* Returns the way of a set that has e's address under key and is not full, or
+ * else the first free one, or SET_WAYS. Without branches: which way it is cannot
+ * be predicted, and the verifier would follow each. */
+static __always_inline __u32 find_way(const half *set, const struct noted *e, __u64 key, int words)
+{
+	__u64 found = 0;
+
+#pragma unroll
+	for (int w = 0; w < SET_WAYS; w++) {
+		const half *r = set + w * words;
+		__u64 last = r[words - 1], k = last >> KEY_SHIFT, differs = k ^ key;
+
+		differs |= last >> FULL_BYTES_SHIFT & 1;
+		if (words == WORDS4)
+			differs |= ((__u32)r[0] ^ e->address.w[0]) | r[0] >> (32 + FULL_PACKETS_SHIFT);
+		else
+			differs |= (r[0] ^ half_of(&e->address, 0)) | (r[1] ^ half_of(&e->address, 1)) |
+				   r[2] >> FULL_PACKETS_SHIFT;
+		found |= (is_zero(differs) | is_zero(k)) << w;
+	}
+	/* The lowest bit of found, from a table of 16 nibbles. */
+	return 0x0102010301020104ULL >> found * 4 & 7;
+}
+
+/* Makes a free record that of e. */
+static __always_inline void claim(half *r, const struct noted *e, __u64 key, int words)
+{
+	if (words == WORDS4) {
+		r[0] = e->address.w[0];
+	} else {
+		r[0] = half_of(&e->address, 0);
+		r[1] = half_of(&e->address, 1);
+		r[2] = 0;
+	}
+	r[words - 1] = key << KEY_SHIFT;
+}
+
+/* Counts noted[n] in the set that h names. Returns 0 when that is full. */
+static __always_inline int place(__u32 region, struct batch *b, struct noted *e, int n, __u32 h, int words)
+{
+	__u32 set, way;
+	half *s = set_of(region, h, words, &set), *r;
+	__u64 packets;
+
+	if (!s)
+		return 0;
+	way = find_way(s, e, e->key, words);
+	if (way >= SET_WAYS)
+		return 0;
+	r = s + way * words;
+	if (!r[words - 1]) {
+		claim(r, e, e->key, words);
+		mark_dirty(region, set, words);
+	}
+	if (words == WORDS4)
+		packets = (r[0] += (__u64)e->packets << 32) >> 32;
+	else
+		packets = r[2] += e->packets;
+	r[words - 1] += e->length;
+	if (packets > PAIRS_FROM && e->pair != NO_PAIR) {
+		e->set = set;
+		b->paired |= 1U << n;
+	}
+	return 1;
+}
+
+/* Notes the port pair of a packet in the set that counted it. */
+static __always_inline void note_pair(__u32 region, const struct noted *e, int words)
+{
+	__u64 key = (e->key & (KEY_USED | (MAX_SLOTS - 1))) | KIND_PAIRS << KIND_SHIFT;
+	__u32 set, way;
+	half *s = set_of(region, e->set, words, &set), *r;
+
+	if (!s)
+		return;
+	way = find_way(s, e, key, words);
+	if (way >= SET_WAYS)
+		return;
+	r = s + way * words;
+	if (!r[words - 1])
+		claim(r, e, key, words);
+	if (e->pair < LOW_PAIRS)
+		r[words - 1] |= 1ULL << e->pair;
+	else
+		r[words == WORDS4 ? 0 : 2] |= 1ULL << (((words == WORDS4 ? 32 : 0) + e->pair - LOW_PAIRS) & 63);
+}
+
+static __always_inline int place_any(__u32 region, struct batch *b, struct noted *e, int n, __u32 h)
+{
+	return e->family == 4 ? place(region, b, e, n, h, WORDS4) : place(region, b, e, n, h, WORDS6);
+}
+
+/* Loads the lines of a set, and waits for nothing. */
+static __always_inline void touch(__u32 region, __u32 h, int words)
+{
+	__u32 set;
+	volatile half *s = set_of(region, h, words, &set);
+
+	if (!s)
+		return;
+	s[0];
+	if (words == WORDS6)
+		s[8];
+}
+
+/* HyperLogLog: the register is chosen by the low bits, the rank is the number
+ * of zeros that the rest begins with, plus one. A register that is high enough
+ * already, as after a while nearly all are, costs one comparison. */
+static __always_inline void sketch_add(__u8 *registers, __u64 h)
+{
+	__u8 *r = &registers[h & (SKETCH_SIZE - 1)];
+	__u64 rest = h >> SKETCH_BITS;
+	__u8 rank = *r;
+
+	if (rest & ((1ULL << (rank & 63)) - 1))
+		return;
+	for (int i = 0; i < MAX_RANK; i++) {
+		if (rank >= MAX_RANK)
+			break;
+		rank++;
+		if (rest & 1ULL << ((rank - 1) & 63))
+			break;
+	}
+	*r = rank;
+}
+
+/* Counts a packet whose source found no place. */
+static __always_inline void count_other(__u32 region, const struct noted *e)
+{
+	__u32 kind = e->key >> KIND_SHIFT, class = kind & (NUM_CLASSES - 1);
+	__u32 i = region * MAX_SLOTS + (e->key & (MAX_SLOTS - 1));
+	struct totals *t = bpf_map_lookup_elem(&interface_totals, &i);
+	struct sketch *s = bpf_map_lookup_elem(&sketches, &i);
+
+	if (!t || !s)
+		return;
+	t->other.by_class[class] += e->packets;
+	t->other.bytes += e->length;
+	if (class == CLASS_UDP)
+		t->other.udp_bytes += e->length;
+	if (kind & KIND_DROPPED)
+		t->other.dropped += e->packets;
+	sketch_add(s->all, e->hash);
+	if (class == CLASS_SYN)
+		sketch_add(s->syn, e->hash);
+	if (class == CLASS_SYNACK)
+		sketch_add(s->synack, e->hash);
+}
+
+/* The passes over the buffer are global functions, which the verifier looks at
+ * once and by themselves; and what they find out goes to the buffer, not to a
+ * variable, of which it would follow every value. */
+
+/* Loads the lines of the packets in mask, and waits for none of them. */
+static __always_inline void touch_all(__u32 region, struct batch *b, __u32 mask, int shift)
+{
+#pragma clang loop unroll(disable)
+	for (int n = 0; n < BATCH; n++) {
+		struct noted *e = &b->noted[n];
+
+		if (!(mask & 1U << n))
+			continue;
+		if (e->family == 4)
+			touch(region, e->hash >> shift, WORDS4);
+		else
+			touch(region, e->hash >> shift, WORDS6);
+	}
+}
+
+/* Counts every packet in its first set, or says that it is missing. */
+__noinline int count_first(__u32 region)
+{
+	struct batch *b = bpf_map_lookup_elem(&batches, &region);
+
+	if (!b)
+		return 0;
+	touch_all(region, b, ~0U, 0);
+	b->missed = 0;
+	b->paired = 0;
+#pragma clang loop unroll(disable)
+	for (int n = 0; n < BATCH; n++) {
+		struct noted *e = &b->noted[n];
+
+		if (!place_any(region, b, e, n, e->hash))
+			b->missed |= 1U << n;
+	}
+	return 0;
+}
+
+/* Counts the missing in their second set, or in the interface's other. */
+__noinline int count_second(__u32 region)
+{
+	struct batch *b = bpf_map_lookup_elem(&batches, &region);
+
+	if (!b)
+		return 0;
+	touch_all(region, b, b->missed, 32);
+#pragma clang loop unroll(disable)
+	for (int n = 0; n < BATCH; n++) {
+		struct noted *e = &b->noted[n];
+
+		if (!(b->missed & 1U << n))
+			continue;
+		if (!place_any(region, b, e, n, e->hash >> 32))
+			count_other(region, e);
+	}
+	return 0;
+}
+
+__noinline int note_pairs(__u32 region)
+{
+	struct batch *b = bpf_map_lookup_elem(&batches, &region);
+
+	if (!b)
+		return 0;
+#pragma clang loop unroll(disable)
+	for (int n = 0; n < BATCH; n++) {
+		struct noted *e = &b->noted[n];
+
+		if (!(b->paired & 1U << n))
+			continue;
+		if (e->family == 4)
+			note_pair(region, e, WORDS4);
+		else
+			note_pair(region, e, WORDS6);
+	}
+	return 0;
+}
+
+static __always_inline void flush(__u32 region, struct batch *b)
+{
+	count_first(region);
+	if (b->missed)
+		count_second(region);
+	if (b->paired)
+		note_pairs(region);
+}
+
+/* Is the IPv6 source one of the interface's own link, and so a host of its own?
+ * Elsewhere a host is a /64: whoever has one address of it has them all. */
+static __always_inline int is_on_link(const struct slot *s, __u64 upper)
+{
+	if ((upper & bpf_cpu_to_be64(0xffc0000000000000ULL)) == bpf_cpu_to_be64(0xfe80000000000000ULL))
+		return 1;
+#pragma unroll
+	for (int i = 0; i < MAX_ON_LINK; i++)
+		if (i < s->on_links && (upper & s->on_link[i].mask) == s->on_link[i].value)
+			return 1;
+	return 0;
+}
+
+/* Notes a packet for counting, and returns the hash of its source. */
+static __always_inline __u64 count_source(__u32 region, const struct packet *p, const struct slot *slot, int dropped)
+{
+	struct batch *b = bpf_map_lookup_elem(&batches, &region);
+	struct noted *e;
+	__u64 hash;
+	__u32 n;
+
+	if (!b)
+		return 0;
+	n = b->n & (BATCH - 1);
+	e = &b->noted[n];
+	e->address = p->src;
+	if (p->family == 4) {
+		hash = hash4(p->src.w[0]);
+	} else {
+		if (group_off_link && !is_on_link(slot, half_of(&p->src, 0)))
+			set_half(&e->address, 1, 0);
+		hash = hash6(&e->address);
+	}
+	e->hash = hash;
+	e->length = p->length;
+	e->packets = p->packets;
+	e->key = key_of(slot_id, p->class | (dropped ? KIND_DROPPED : 0));
+	e->family = p->family;
+	e->pair = NO_PAIR;
+	if (p->sport | p->dport)
+		e->pair = mix(((__u64)p->sport << 16 | p->dport) + seed) & 63;
+	if (n < BATCH - 1) {
+		b->n = n + 1;
+		return hash;
+	}
+	flush(region, b);
+	b->n = 0;
+	return hash;
+}

@@ -1,0 +1,161 @@
+package xdp
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"net/netip"
+	"runtime"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestNothingWraps: a record that is full is left alone, and what it counted
+// stays.
+func TestNothingWraps(t *testing.T) {
+	r := newRig(t, Config{})
+	const full = 1<<31 - 1
+	f := synFrom("203.0.113.9")
+	send := func() { // whole batches, so that the table and not the buffer counts
+		for range 64 {
+			r.run(0, f, 1)
+		}
+	}
+	send()
+	table := &r.tables[0]
+	before := uint64(0)
+	for i := range table.sets * setWays * r.cpus * 2 {
+		if rec := table.at(i); rec.key != 0 && rec.kind() == classSYN {
+			before = rec.packets
+			table.words[i*table.stride] |= full << 32
+		}
+	}
+	if before == 0 {
+		t.Fatal("the batch was not counted")
+	}
+	send()
+	out, err := r.Drain()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := out.Windows[0].Sources
+	if len(s) != 1 || s[0].ByClass[classSYN] < full+64 || s[0].ByClass[classSYN] > full+128 {
+		t.Errorf("%d sources, the first with %d packets, want one with %d and what came after", len(s), s[0].ByClass[classSYN], full)
+	}
+}
+
+// TestPortPairs: many pairs of a source show as many bits, few as few.
+func TestPortPairs(t *testing.T) {
+	for _, c := range []struct{ pairs, least, most int }{{1, 1, 1}, {200, 50, 64}} {
+		r := newRig(t, Config{})
+		f := ethernet(0x0800).ipv4("203.0.113.9", "198.51.100.1", 17, 0).udp(1000, 53, 8)
+		for i := range 400 {
+			binary.BigEndian.PutUint16(f[34:], uint16(1000+i%c.pairs))
+			r.run(0, f, 1)
+		}
+		w := r.drain()
+		if n := bits.OnesCount64(w.Sources[0].PortPairs); n < c.least || n > c.most {
+			t.Errorf("%d pairs gave %d bits", c.pairs, n)
+		}
+	}
+}
+
+// TestKnownSourceKeepsItsPlace: who converses is counted by name also in the
+// window in which a flood of new sources comes before it.
+func TestKnownSourceKeepsItsPlace(t *testing.T) {
+	onOneCPU(t) // a place is one of a CPU's table, and receive queues keep to theirs
+	r := newRig(t, Config{SourceWays: 64})
+	known := ethernet(0x0800).ipv4("198.51.100.7", "198.51.100.1", 6, 0).tcp(1234, 80, flagACK)
+	converse := func() {
+		for range 40 {
+			r.run(0, known, 1)
+		}
+	}
+	for range 4 {
+		converse()
+		r.drain()
+		r.Commit()
+	}
+	for range 6 { // the flood goes on for longer than a place is empty
+		f := synFrom("203.0.113.1")
+		for i := range uint32(2000) {
+			binary.BigEndian.PutUint32(f[26:], 0x0a000000+i)
+			r.run(0, f, 1)
+		}
+		converse()
+		w := r.drain()
+		if !w.Truncated {
+			t.Fatal("the flood fitted")
+		}
+		var found uint64
+		for _, s := range w.Sources {
+			if s.Address == netip.MustParseAddr("198.51.100.7") {
+				found += s.ByClass[classTCPOther]
+			}
+		}
+		if found != 40 {
+			t.Errorf("%d of 40 packets of the known source were counted by name", found)
+		}
+		r.Commit()
+	}
+	for range 2*carryIdle + 2 {
+		r.drain()
+		r.Commit()
+	}
+	for _, dirty := range r.tables[0].dirty {
+		if dirty != 0 {
+			t.Error("a source that has gone keeps its place for ever")
+		}
+	}
+}
+
+// onOneCPU keeps the test on the CPU that it is on.
+func onOneCPU(t *testing.T) {
+	t.Helper()
+	runtime.LockOSThread()
+	var was, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &was); err != nil {
+		t.Fatal(err)
+	}
+	for cpu := range 1024 {
+		if was.IsSet(cpu) {
+			one.Set(cpu)
+			break
+		}
+	}
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.SchedSetaffinity(0, &was); err != nil {
+			t.Error(err)
+		}
+		runtime.UnlockOSThread()
+	})
+}
+
+// TestManyTargets: a flood of many destinations fills the table of targets, and
+// the port still adds up.
+func TestManyTargets(t *testing.T) {
+	r := newRig(t, Config{})
+	const n = 12_000
+	f := synFrom("203.0.113.9")
+	for i := range uint32(n) {
+		binary.BigEndian.PutUint32(f[30:], 0xc6000000+i)
+		r.run(0, f, 1)
+	}
+	w := r.drain()
+	var all, named, byPort uint64
+	for _, x := range w.Targets {
+		all += x.Packets
+		if x.Destination.IsValid() {
+			named += x.Packets
+		}
+		if x.Port == 80 {
+			byPort += x.Packets
+		}
+	}
+	if all+w.NoTarget != n || byPort < n*9/10 || named < 4000 {
+		t.Errorf("of %d packets %d have a destination, %d the port, %d nothing", n, named, byPort, w.NoTarget)
+	}
+}
