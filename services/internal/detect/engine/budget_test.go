@@ -79,7 +79,7 @@ func TestRegularsAreNotAllBlocked(t *testing.T) {
 	usual := record(crowdOf(100, packets{tcp: 2})...)
 	usual.Window10s.Bytes = 100 * 200
 	at := quietly(e, now, 5*time.Minute, usual)
-	if n := e.watched["h/eth0"].regulars.count(); n < 70 || n > 130 {
+	if n := e.watched[interfaceName{"h", "eth0"}].regulars.count(); n < 70 || n > 130 {
 		t.Errorf("estimates %.0f regulars of 100", n)
 	}
 	mad := record(crowdOf(100, packets{syn: 200})...)
@@ -137,7 +137,7 @@ func TestWhoCameWithTheAttackIsNoRegular(t *testing.T) {
 	attack.End = at
 	e.Rates(attack, at)
 	quietly(e, at, time.Minute, r)
-	if e.watched["h/eth0"].regulars.has(r.Top[0].Source) {
+	if e.watched[interfaceName{"h", "eth0"}].regulars.has(r.Top[0].Source) {
 		t.Error("a source of the nine seconds before an attack is a regular")
 	}
 }
@@ -231,13 +231,13 @@ func TestBaselineVotes(t *testing.T) {
 	if d := e.Rates(more, at); len(d) != 1 {
 		t.Errorf("three times as much: %s", brief(d))
 	}
-	before := e.watched["h/eth0"].usual
+	before := e.watched[interfaceName{"h", "eth0"}].usual
 	for range 120 {
 		at = at.Add(time.Second)
 		more.End = at
 		e.Rates(more, at)
 	}
-	after := e.watched["h/eth0"].usual
+	after := e.watched[interfaceName{"h", "eth0"}].usual
 	if after.classes != before.classes || after.quiet != before.quiet {
 		t.Error("an attack was learned as usual")
 	}

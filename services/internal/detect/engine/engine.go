@@ -61,9 +61,9 @@ type Engine struct {
 	held    map[schemas.Target]map[commands.Match]*lease // the same
 	past    map[string]past                              // own ended ones, for relapses
 	allows  map[string]*commands.Lease                   // of anybody
-	watched map[string]*watched                          // interfaces, by <host>/<ifname>
-	sets    map[rules.Mask]*rules.Set                    // rules with overrides, as they were asked for
-	known   map[schemas.Target]int                       // leases on sources of quiet hours
+	watched map[interfaceName]*watched
+	sets    map[rules.Mask]*rules.Set // rules with overrides, as they were asked for
+	known   map[schemas.Target]int    // leases on sources of quiet hours
 	sweptAt time.Time
 	turn    turn // reused from record to record
 }
@@ -72,7 +72,7 @@ type Engine struct {
 func New(o Options) *Engine {
 	return &Engine{
 		Options: o, leases: map[string]*lease{}, held: map[schemas.Target]map[commands.Match]*lease{}, past: map[string]past{},
-		allows: map[string]*commands.Lease{}, watched: map[string]*watched{}, sets: map[rules.Mask]*rules.Set{}, known: map[schemas.Target]int{},
+		allows: map[string]*commands.Lease{}, watched: map[interfaceName]*watched{}, sets: map[rules.Mask]*rules.Set{}, known: map[schemas.Target]int{},
 		turn: turn{at: map[netip.Addr]int{}, decided: map[netip.Addr]bool{}},
 	}
 }

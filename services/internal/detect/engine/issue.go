@@ -40,7 +40,8 @@ type order struct {
 	set       *rules.Set
 	rule      string
 	reason    string
-	hit       *hit // the reason, if that is not written down yet
+	hit       *hit  // the reason, if that is not written down yet
+	found     found // or that of a signature
 	measured  float64
 	threshold float64
 	window    time.Duration
@@ -53,7 +54,11 @@ type order struct {
 // explain writes the reason down, which is only worth it where something is to
 // be said.
 func (o *order) explain() {
-	if o.hit == nil {
+	switch {
+	case o.found.rule != nil:
+		o.reason = o.found.explain()
+		return
+	case o.hit == nil:
 		return
 	}
 	r := o.hit.rule

@@ -104,7 +104,7 @@ func (e *Engine) Status(s *status.Record, mine bool, now time.Time) []Decision {
 	for _, d := range s.Filter.Drops {
 		drops[d.Key] += d.Packets + d.Would
 	}
-	w := e.watched[schemas.InterfaceKey(s.Host, s.Interface)]
+	w := e.watched[interfaceName{s.Host, s.Interface}]
 	if w == nil {
 		w = &watched{host: s.Host, ifname: s.Interface, name: schemas.InterfaceKey(s.Host, s.Interface), set: e.resolve(e.Rules.For(s.Host, s.Interface))}
 	}

@@ -154,24 +154,41 @@ func (t *turn) victim(set *rules.Set, rule *rules.Signature, v *rates.Target, c 
 		return false
 	}
 	t.attacked = true
-	reason := fmt.Sprintf("%s %s: %.0f %s in %v (≥ %.0f) from about %.0f sources (≥ %.0f)",
-		rule.ID, rule.Name, light, rule.Class, rule.Window, rule.Packets, sources, needed)
+	x := found{rule: rule, packets: light, sources: sources, needed: needed}
 	if m, ok := signatureMatch(v); ok {
-		t.issue(&order{match: m, action: rule.Action, rate: rule.Rate, set: set, rule: rule.ID, reason: reason,
+		t.issue(&order{match: m, action: rule.Action, rate: rule.Rate, set: set, rule: rule.ID, found: x,
 			measured: light, threshold: rule.Packets, window: rule.Window})
 	}
 	for i := range rule.Also {
-		t.also(set, rule, &rule.Also[i], v.Destination, reason)
+		t.also(set, &rule.Also[i], v.Destination, x)
 	}
 	return true
 }
 
+// found is what a signature's rule has seen, to be told if something follows.
+type found struct {
+	rule                     *rules.Signature
+	packets, sources, needed float64
+	also                     *rules.Also
+	alsoPackets              float64
+}
+
+func (x *found) explain() string {
+	r := x.rule
+	s := fmt.Sprintf("%s %s: %.0f %s in %v (≥ %.0f) from about %.0f sources (≥ %.0f)",
+		r.ID, r.Name, x.packets, r.Class, r.Window, r.Packets, x.sources, x.needed)
+	if x.also != nil {
+		s += fmt.Sprintf("; with it %.0f %s in %v (≥ %.0f)", x.alsoPackets, x.also.Class, r.Window, x.also.Packets)
+	}
+	return s
+}
+
 // also covers the victim's packets of another class.
-func (t *turn) also(set *rules.Set, rule *rules.Signature, a *rules.Also, destination netip.Addr, reason string) {
+func (t *turn) also(set *rules.Set, a *rules.Also, destination netip.Addr, x found) {
 	for i := range t.r.Victims {
 		v := &t.r.Victims[i]
 		n := float64(v.Packets10s)
-		if rule.Window == time.Second {
+		if x.rule.Window == time.Second {
 			n = float64(v.Packets1s)
 		}
 		if v.Class != a.Class || v.Destination != destination || n < a.Packets || hasPort(v.Class) && v.Port == 0 {
@@ -181,9 +198,9 @@ func (t *turn) also(set *rules.Set, rule *rules.Signature, a *rules.Also, destin
 		if !ok {
 			continue
 		}
-		t.issue(&order{match: m, action: rule.Action, rate: rule.Rate, set: set, rule: rule.ID,
-			reason:   fmt.Sprintf("%s; with it %.0f %s in %v (≥ %.0f)", reason, n, a.Class, rule.Window, a.Packets),
-			measured: n, threshold: a.Packets, window: rule.Window})
+		x.also, x.alsoPackets = a, n
+		t.issue(&order{match: m, action: x.rule.Action, rate: x.rule.Rate, set: set, rule: x.rule.ID, found: x,
+			measured: n, threshold: a.Packets, window: x.rule.Window})
 	}
 }
 

@@ -25,9 +25,6 @@ func (t *turn) sources() {
 	t.hits = t.hits[:0]
 	for i := range t.r.Top {
 		s := &t.r.Top[i]
-		if t.isProtected(netip.PrefixFrom(s.Source, s.Source.BitLen())) {
-			continue
-		}
 		set := t.setFrom(t.w, s.Source)
 		first := len(t.hits)
 		for j := range set.Sources {
@@ -38,6 +35,9 @@ func (t *turn) sources() {
 			if k, measured, ok := t.holds(rule, set, s); ok {
 				t.hits = append(t.hits, hit{s: s, set: set, rule: rule, key: k, measured: measured})
 			}
+		}
+		if len(t.hits) > first && t.isProtected(netip.PrefixFrom(s.Source, s.Source.BitLen())) {
+			t.hits = t.hits[:first]
 		}
 		if len(t.hits) > first {
 			regular := t.w.regulars.has(s.Source)

@@ -53,11 +53,14 @@ type recentLease struct {
 // maxTold bounds the alerts that are remembered per interface.
 const maxTold = 256
 
+// interfaceName is <host>/<ifname> in two parts, which costs no text.
+type interfaceName struct{ host, ifname string }
+
 func (e *Engine) watch(host, ifname string, now time.Time) *watched {
-	name := schemas.InterfaceKey(host, ifname)
+	name := interfaceName{host, ifname}
 	w := e.watched[name]
 	if w == nil {
-		w = &watched{host: host, ifname: ifname, name: name, target: e.target(host, ifname), set: e.resolve(e.Rules.For(host, ifname)),
+		w = &watched{host: host, ifname: ifname, name: schemas.InterfaceKey(host, ifname), target: e.target(host, ifname), set: e.resolve(e.Rules.For(host, ifname)),
 			told: map[string]time.Time{}, since: map[sinceKey]since{}}
 		w.tokens, w.tokensAt = float64(w.set.Budget.PerSecond), now
 		e.watched[name] = w
