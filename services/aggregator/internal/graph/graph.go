@@ -2,6 +2,7 @@
 package graph
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/lovoo/goka"
+	"github.com/lovoo/goka/codec"
 
 	"github.com/weir-net/weir/schemas"
 	"github.com/weir-net/weir/schemas/counts"
@@ -42,6 +44,7 @@ type Stream struct {
 // on it; the map is shared.
 type entry struct {
 	state     *window.State
+	stored    []byte    // the table's value that the state led to
 	seen      time.Time // when the last window arrived here
 	partition int32
 }
@@ -71,7 +74,7 @@ func (s *Stream) Interfaces() int {
 func (s *Stream) Graph() *goka.GroupGraph {
 	return goka.DefineGroup(goka.Group(s.Topics.Rates),
 		goka.Input(goka.Stream(s.Topics.Counts), gokakit.Codec[counts.Record]{DecodeFunc: counts.Decode, EncodeFunc: counts.Encode}, s.count),
-		goka.Persist(gokakit.Codec[rates.Record]{DecodeFunc: rates.Decode, EncodeFunc: rates.Encode}),
+		goka.Persist(new(codec.Bytes)), // decoded only by who takes an interface over
 		goka.Visitor(visitor, s.age),
 	)
 }
@@ -85,7 +88,7 @@ func (s *Stream) count(ctx goka.Context, message any) {
 		s.bad(ctx, err)
 		return
 	}
-	e := s.entry(ctx)
+	e, _ := s.entry(ctx)
 	switch e.state.Apply(record) {
 	case window.Duplicate:
 		s.stats.Duplicates.Add(1)
@@ -93,9 +96,12 @@ func (s *Stream) count(ctx goka.Context, message any) {
 		s.stats.Late.Add(1)
 	case window.Updated:
 		e.seen = s.Now()
-		out := *e.state.Record()
-		out.EvidencePartition, out.EvidenceOffset = ctx.Partition(), ctx.Offset()
-		ctx.SetValue(out)
+		r := e.state.Record()
+		r.EvidencePartition, r.EvidenceOffset = ctx.Partition(), ctx.Offset()
+		if err := e.write(ctx); err != nil {
+			s.bad(ctx, err)
+			return
+		}
 		s.stats.Windows.Add(1)
 		s.stats.ApplyNanos.Store(int64(time.Since(start)))
 	}
@@ -122,26 +128,57 @@ func (s *Stream) bad(ctx goka.Context, err error) {
 		Partition: ctx.Partition(), Offset: ctx.Offset(), Key: ctx.Key(), Reason: "counts record cannot be used: " + err.Error()})
 }
 
+// write sets the table's value.
+func (e *entry) write(ctx goka.Context) error {
+	value, err := rates.Encode(*e.state.Record())
+	if err != nil {
+		return err
+	}
+	e.stored = value
+	ctx.SetValue(value)
+	return nil
+}
+
 // entry returns the interface's state: the one in memory if the table agrees,
-// else what the table says.
-func (s *Stream) entry(ctx goka.Context) *entry {
+// else what the table says. It is false if the table's value is no record.
+func (s *Stream) entry(ctx goka.Context) (*entry, bool) {
 	s.mu.Lock()
 	e := s.states[ctx.Key()]
 	s.mu.Unlock()
-	stored, ok := ctx.Value().(rates.Record)
+	value, ok := ctx.Value().([]byte)
+	if e != nil && (!ok || bytes.Equal(value, e.stored)) {
+		return e, true
+	}
+	stored, err := decode(value)
 	switch {
-	case e != nil && (!ok || e.state.Matches(&stored)):
-		return e
-	case ok:
-		e = &entry{state: window.Resume(&stored)}
+	case e != nil && (err != nil || e.state.Matches(&stored)):
+		e.stored = value
+		return e, err == nil
+	case ok && err == nil:
+		e = &entry{state: window.Resume(&stored), stored: value}
 	default:
-		e = &entry{state: new(window.State)}
+		e = &entry{state: new(window.State), stored: value}
 	}
 	e.partition = ctx.Partition()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.states[ctx.Key()] = e
-	return e
+	return e, err == nil
+}
+
+// decode reads a value of the table as a codec that never fails would.
+func decode(value []byte) (rates.Record, error) {
+	v, err := gokakit.Codec[rates.Record]{DecodeFunc: rates.Decode}.Decode(value)
+	if err != nil {
+		return rates.Record{}, err
+	}
+	switch v := v.(type) {
+	case rates.Record:
+		return v, nil
+	case gokakit.Bad:
+		return rates.Record{}, v.Err
+	}
+	return rates.Record{}, fmt.Errorf("a %T is no record of the table", v)
 }
 
 // Keep forgets the interfaces of all other partitions: somebody else works on
@@ -155,30 +192,34 @@ func (s *Stream) Keep(partitions map[int32]bool) {
 
 // age marks an interface that has fallen silent, and deletes it in the end.
 func (s *Stream) age(ctx goka.Context, _ any) {
-	stored, ok := ctx.Value().(rates.Record)
-	if !ok {
-		if ctx.Value() != nil {
-			ctx.Delete() // not a record of ours
-		}
+	if ctx.Value() == nil {
 		return
 	}
-	e := s.entry(ctx)
+	e, ok := s.entry(ctx)
 	now := s.Now()
 	if e.seen.IsZero() {
 		e.seen = now // just taken over: its probe may be about to write
 	}
 	switch silent := now.Sub(e.seen); {
+	case !ok: // not a record of ours
+		s.remove(ctx)
 	case silent >= schemas.DeleteAfter:
-		ctx.Delete()
-		s.mu.Lock()
-		delete(s.states, ctx.Key())
-		s.mu.Unlock()
+		s.remove(ctx)
 		s.stats.Deleted.Add(1)
-	case silent >= schemas.StaleAfter && !stored.Stale:
-		stored.Stale = true
+	case silent >= schemas.StaleAfter && !e.state.Record().Stale:
 		e.state.Record().Stale = true
-		ctx.SetValue(stored)
+		if err := e.write(ctx); err != nil {
+			s.bad(ctx, err)
+		}
 	}
+}
+
+// remove takes an interface out of the table and of the memory.
+func (s *Stream) remove(ctx goka.Context) {
+	ctx.Delete()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.states, ctx.Key())
 }
 
 // Visitor is what drives age.
