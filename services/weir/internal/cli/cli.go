@@ -98,7 +98,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.blockCommand(), a.allowCommand(), a.unblockCommand(), a.listCommand(),
 		a.topCommand(), a.ringCommand(), a.statusCommand(), a.modeCommand(), a.topicsCommand(), a.versionCommand(),
-		a.whyCommand(), a.logCommand(), a.doctorCommand(),
+		a.whyCommand(), a.logCommand(), a.recordCommand(), a.backtestCommand(), a.doctorCommand(),
 	)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root

@@ -30,6 +30,7 @@ type chain struct {
 	engine    *engine.Engine
 	seq       uint64
 	end       time.Time
+	made      []engine.Decision
 }
 
 func (l *lab) newChain() *chain {
@@ -87,6 +88,7 @@ func (c *chain) tick(sources ...counts.Source) []engine.Decision {
 	for i := range decisions {
 		c.lab.write(&decisions[i])
 	}
+	c.made = append(c.made, decisions...)
 	return decisions
 }
 
