@@ -117,6 +117,10 @@ tidy-check: ## every go.mod says what its module needs, no more
 gowork-off: ## every module builds and vets by itself
 	@for m in $(MODULES) .ci; do (cd $$m && GOWORK=off go build ./... && GOWORK=off go vet ./...) || { echo "failed: $$m"; exit 1; }; done
 
+.PHONY: check-cli
+check-cli: ## the command line builds for macOS and Windows
+	@for os in darwin windows; do (cd services/weir && GOWORK=off GOOS=$$os CGO_ENABLED=0 go build -o /dev/null .) || exit 1; done
+
 .PHONY: docs
 docs: build ## write the environment tables into the README
 	@.ci/docs
