@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -41,9 +42,10 @@ type Manager struct {
 	Changed  func() // after the set of attached interfaces has changed
 	Log      *slog.Logger
 
-	mu     sync.Mutex
-	byName map[string]Attached
-	failed map[string]string // last error, so that it is told once
+	mu      sync.Mutex
+	byName  map[string]Attached
+	failed  map[string]string // last error, so that it is told once
+	adopted bool              // what an earlier process left has been looked at
 }
 
 // Attached returns the attached interfaces.
@@ -100,30 +102,77 @@ func (m *Manager) sync() (changed bool) {
 	defer m.mu.Unlock()
 	if m.byName == nil {
 		m.byName, m.failed = map[string]Attached{}, map[string]string{}
-		m.dropUnconfigured()
 	}
+	present, err := interfacesByName()
+	if err != nil {
+		// Not knowing what is there is no reason to take a filter off.
+		m.Log.Warn("interfaces cannot be listed, nothing is attached or detached", "error", err)
+		return false
+	}
+	if !m.adopted {
+		m.adopted = true
+		m.dropUnconfigured(present)
+	}
+	changed = m.release(present)
 	for _, name := range m.Names {
-		link, err := net.InterfaceByName(name)
+		link, exists := present[name]
 		have, attached := m.byName[name]
-		if attached && (err != nil || link.Index != have.Ifindex) {
-			m.Log.Warn("interface is gone", "interface", name)
-			if err := m.Datapath.Detach(have.Ifindex); err != nil {
-				m.Log.Warn("detaching", "interface", name, "error", err)
-			}
-			delete(m.byName, name)
-			attached, changed = false, true
-		}
-		if err != nil {
-			m.fail(name, fmt.Errorf("interface %s: %w", name, err))
-			continue
-		}
-		if attached {
+		switch {
+		case !exists:
+			m.fail(name, fmt.Errorf("there is no interface %s", name))
+		case attached:
 			m.Datapath.SetOnLink(have.Slot, onLink(link))
-			continue
+		default:
+			changed = m.attach(name, link) || changed
 		}
-		changed = m.attach(name, link) || changed
 	}
 	return changed
+}
+
+// release lets go of what is gone, before anything is attached. An interface that
+// now goes by another name that is to be watched stays as it is.
+func (m *Manager) release(present map[string]*net.Interface) (changed bool) {
+	now := map[string]Attached{}
+	for name, have := range m.byName {
+		if link, exists := present[name]; exists && link.Index == have.Ifindex {
+			now[name] = have
+			continue
+		}
+		changed = true
+		if renamed := nameOf(have.Ifindex, present); slices.Contains(m.Names, renamed) {
+			m.Log.Info("interface was renamed", "interface", name, "to", renamed)
+			delete(m.failed, renamed)
+			now[renamed] = Attached{Attachment: have.Attachment, Name: renamed}
+			continue
+		}
+		m.Log.Warn("interface is gone", "interface", name)
+		if err := m.Datapath.Detach(have.Ifindex); err != nil {
+			m.Log.Warn("detaching", "interface", name, "error", err)
+		}
+	}
+	m.byName = now
+	return changed
+}
+
+func nameOf(ifindex int, present map[string]*net.Interface) string {
+	for name, link := range present {
+		if link.Index == ifindex {
+			return name
+		}
+	}
+	return ""
+}
+
+func interfacesByName() (map[string]*net.Interface, error) {
+	all, err := net.Interfaces()
+	if err != nil {
+		return nil, fmt.Errorf("listing interfaces: %w", err)
+	}
+	out := make(map[string]*net.Interface, len(all))
+	for i := range all {
+		out[all[i].Name] = &all[i]
+	}
+	return out, nil
 }
 
 func (m *Manager) attach(name string, link *net.Interface) bool {
@@ -144,10 +193,10 @@ func (m *Manager) attach(name string, link *net.Interface) bool {
 
 // dropUnconfigured takes the program off what an earlier process attached and
 // this one is not to watch.
-func (m *Manager) dropUnconfigured() {
+func (m *Manager) dropUnconfigured(present map[string]*net.Interface) {
 	wanted := map[int]bool{}
 	for _, name := range m.Names {
-		if link, err := net.InterfaceByName(name); err == nil {
+		if link, exists := present[name]; exists {
 			wanted[link.Index] = true
 		}
 	}
