@@ -5,6 +5,8 @@ go 1.26.0
 require (
 	github.com/twmb/franz-go v1.22.2
 	github.com/twmb/franz-go/pkg/kadm v1.19.0
+	github.com/vishvananda/netlink v1.3.1
+	github.com/vishvananda/netns v0.0.5
 	github.com/weir-net/weir/bpf v0.0.0
 	github.com/weir-net/weir/schemas v0.0.0
 	github.com/weir-net/weir/services/internal/kit v0.0.0

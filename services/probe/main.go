@@ -97,6 +97,7 @@ func build(cfg Config, broker *kafka.Config, log *slog.Logger) ([]run.Component,
 	host.reach = commandLog.Reach
 	leases.SetFacts(host.Facts())
 	manager.Sync()
+	dropPrivileges(log)
 
 	var view *statusView
 	reporter := report.New(report.Options{Client: client, Kafka: opts, Topic: topics.Status, BootID: boot, Host: cfg.Host,

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/weir-net/weir/services/probe/internal/filter"
 	"github.com/weir-net/weir/services/probe/internal/guard"
 	"github.com/weir-net/weir/services/probe/internal/interfaces"
+	"github.com/weir-net/weir/services/probe/internal/privileges"
 )
 
 type brokersSeen = map[guard.Broker]time.Time
@@ -48,6 +50,17 @@ func remove(s run.Service, cfg *Config) int {
 		return run.ExitError
 	}
 	return run.ExitOK
+}
+
+// dropPrivileges keeps what attaching to interfaces that appear later takes. A
+// probe that cannot drop the rest is no worse than one that did not try.
+func dropPrivileges(log *slog.Logger) {
+	dropped, err := privileges.Drop(privileges.Needed)
+	if err != nil {
+		log.Warn("capabilities that are not needed remain", "error", err)
+	} else if dropped > 0 {
+		log.Info("gave up capabilities", "dropped", dropped)
+	}
 }
 
 func slotsOf(m *interfaces.Manager) func() []filter.Interface {
