@@ -184,7 +184,7 @@ func (p *play) leases(out *outcome) (prefixes []netip.Prefix, first *watch.Decis
 	seen := make(map[string]bool)
 	for _, d := range p.rec.decisions.All() {
 		key, m := string(d.Key), d.Command.Match
-		if d.Command.Action != commands.Drop && d.Command.Action != commands.RateLimit || seen[key] {
+		if d.Command.Action != commands.Drop && d.Command.Action != commands.RateLimit || seen[key] || p.late[d.Offset] {
 			continue
 		}
 		seen[key] = true
@@ -195,19 +195,29 @@ func (p *play) leases(out *outcome) (prefixes []netip.Prefix, first *watch.Decis
 			rule, _, _ := strings.Cut(d.Command.Evidence.Rule, " ")
 			out.rules[rule]++
 		}
+		out.hit = out.hit || p.item.isNamedBy(m)
 		switch {
 		case m.Source.IsValid():
 			prefixes = append(prefixes, m.Source)
 			out.perSource++
-			for source := range p.item.attack {
-				out.hit = out.hit || m.Source.Contains(source)
-			}
 		case d.Signature():
 			out.signatures++
-			out.hit = out.hit || m.Destination.Contains(p.item.victim)
 		}
 	}
 	return prefixes, first
+}
+
+// isNamedBy reports whether a match names a source of the attack, or its victim.
+func (it *item) isNamedBy(m commands.Match) bool {
+	if !m.Source.IsValid() {
+		return m.Destination.IsValid() && m.Destination.Contains(it.victim)
+	}
+	for source := range it.attack {
+		if m.Source.Contains(source) {
+			return true
+		}
+	}
+	return false
 }
 
 // threshold is what the i-th threshold makes of the same counts.

@@ -28,7 +28,8 @@ type play struct {
 	*job
 	site *site
 	rec  *recorder
-	base uint64 // what the driver had dropped before the run
+	base uint64         // what the driver had dropped before the run
+	late map[int64]bool // offsets of decisions about the run before
 
 	sent        uint64 // frames, by both senders
 	drops       uint64 // as the driver counts them
@@ -105,7 +106,8 @@ func (p *play) release(ctx context.Context) error {
 	if err := wait(ctx, p.lead-settling); err != nil {
 		return err
 	}
-	if err := p.site.release(ctx); err != nil {
+	var err error
+	if p.late, err = p.site.release(ctx, p); err != nil {
 		return err
 	}
 	return wait(ctx, settling+p.phase)

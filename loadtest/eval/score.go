@@ -25,7 +25,7 @@ type line struct {
 	rules      map[string]int
 }
 
-// found reports whether the attack was stopped in every run.
+// found reports whether the attack was found in every run.
 func (l *line) found() bool { return l.runs > 0 && l.hits == l.runs }
 
 // bySignature reports whether the attack's sources are spoofed or reflect, so
@@ -48,18 +48,15 @@ type summary struct {
 	visitorsStarved int // attacked hosts of whose visitors nothing passed
 }
 
-// minimumShare is how much of a spoofed or reflected flood must be dropped for
-// it to count as found: one source of thousands says nothing.
+// minimumShare is how much of a spoofed or reflected flood must be dropped, in
+// per cent, for it to count as found: one source of thousands says nothing.
 const minimumShare = 50
 
-// stopped reports whether the run's attack was stopped: by a lease that names
-// it, and if its sources are many, not only in part.
+// stopped reports whether the run's attack was found: a lease names it, and of an
+// attack with many sources, it drops most. An attacker who has opened all of his
+// connections within one window sends nothing more that a lease could drop.
 func (o *outcome) stopped() bool {
-	_, dropped := o.mitigated()
-	if !dropped || !o.hit || o.attack.dropped == 0 {
-		return false
-	}
-	return o.job.item.label.Expected != wantSignature || o.attack.share() >= minimumShare
+	return o.hit && (o.job.item.label.Expected != wantSignature || o.attack.share() >= minimumShare)
 }
 
 // summarize adds the runs of one policy up.

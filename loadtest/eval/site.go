@@ -74,20 +74,32 @@ func (s *site) run(ctx context.Context, j *job) ([]*outcome, error) {
 	return p.outcomes()
 }
 
-// release ends every lease that the run before led to, by tombstones.
-func (s *site) release(ctx context.Context) error {
+// release ends, by tombstones, every lease that the run before led to: what was
+// decided then, and what is decided since from the sliding windows that it
+// filled. It returns the offsets of the latter, which are none of this run's.
+func (s *site) release(ctx context.Context, p *play) (map[int64]bool, error) {
 	if s.rec == nil {
-		return nil
+		return nil, nil
+	}
+	decided := s.rec.decisions.All()
+	late := make(map[int64]bool)
+	for _, d := range p.rec.decisions.All() {
+		if p.item.isNamedBy(d.Command.Match) {
+			decided = append(decided, d)
+			late[d.Offset] = true
+		}
 	}
 	done := make(map[string]bool)
-	for _, d := range s.rec.decisions.All() {
-		if key := string(d.Key); !done[key] {
-			done[key] = true
-			if _, _, err := s.hub.producer.Put(ctx, s.hub.stack.Topics.Commands, schemas.SchemaCommands, d.Key, nil); err != nil {
-				return fmt.Errorf("releasing a lease: %w", err)
-			}
+	for _, d := range decided {
+		key := string(d.Key)
+		if done[key] {
+			continue
+		}
+		done[key] = true
+		if _, _, err := s.hub.producer.Put(ctx, s.hub.stack.Topics.Commands, schemas.SchemaCommands, d.Key, nil); err != nil {
+			return nil, fmt.Errorf("releasing a lease: %w", err)
 		}
 	}
 	s.rec = nil
-	return nil
+	return late, nil
 }
