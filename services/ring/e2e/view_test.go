@@ -36,6 +36,12 @@ func TestLayers(t *testing.T) {
 	if after := js[string](t, ctx, `weir.stack.world.style.transform`); after == before {
 		t.Error("dragging did not turn the stack")
 	}
+	// Of one interface each layer shows its own parts too.
+	js[bool](t, ctx, `(location.hash = "#/edge-2/eth9", true)`)
+	parts := func(layer int) string {
+		return `weir.stack.rings[` + string(rune('0'+layer)) + `].ring.items.filter((x) => x.kind === "part").map((x) => x.label).join()`
+	}
+	until(t, ctx, 3*time.Second, parts(2)+` === "SYN" && `+parts(0)+` === "IP" && `+parts(1)+` === "none"`)
 	do(t, ctx, chromedp.Click("#flat"))
 	until(t, ctx, 2*time.Second, `!weir.stack && !document.getElementById("ring").hidden`)
 }

@@ -44,7 +44,10 @@ export function sectors(store, root, options) {
   const value = options.layer ? (i) => options.layer.of(i) : (i) => i.pps;
   out.push({ kind: 'centre', key: '', node: root, a0: 0, a1: 2 * Math.PI, r0: 0, r1: r.centre, label: centreLabel(root), pps: total.pps, dropped: total.dropped, stale: list.length > 0 && total.stale === list.length });
   if (level === 'interface') {
-    if (list[0]) pushSources(out, list[0], top, top + 2 * Math.PI, r.source, options);
+    const whole = { node: root, i: list[0], a0: top, a1: top + 2 * Math.PI, pps: list[0] ? value(list[0]) : 0 };
+    if (list[0] && options.layer && whole.pps < 0.5) out.push({ kind: 'part', key: list[0].key + '|none', ...whole, r0: r.source[0], r1: r.source[1], dropped: 0, baseline: -1, label: 'none' });
+    else if (list[0] && options.layer) pushParts(out, list[0], whole, r.source, options.layer);
+    else if (list[0]) pushSources(out, list[0], top, top + 2 * Math.PI, r.source, options);
     return out;
   }
   const groups = level === 'fleet' ? store.hosts : new Map([[root.host, list]]);

@@ -11,7 +11,7 @@ import { Tables } from './tables.js';
 import { Dialogs } from './act.js';
 import { Search } from './search.js';
 import { Keys } from './keys.js';
-import { el, num, pps, bps, span, fate } from './text.js';
+import { el, num, pps, bps, span, fate, say } from './text.js';
 
 const $ = (id) => document.getElementById(id);
 const saved = (name, otherwise) => { try { return localStorage.getItem('weir.' + name) ?? otherwise; } catch { return otherwise; } };
@@ -37,6 +37,7 @@ class Page {
     this.options();
     for (const what of ['shape', 'rates', 'detail']) this.store.addEventListener(what, () => this.soon());
     this.store.addEventListener('shape', () => { this.watch(); this.slow(); });
+    this.store.addEventListener('attacks', () => this.announce());
     for (const what of ['leases', 'attacks', 'events']) this.store.addEventListener(what, () => this.tables[what]());
     this.dialogs.onSession = (s) => this.session(s);
     addEventListener('hashchange', () => this.moved(fromHash()));
@@ -174,6 +175,14 @@ class Page {
     if (own) ids.add(own.id);
     for (const i of worthDetail(this.store, this.root(), watched)) ids.add(i.id);
     this.stream?.watch([...ids].join(','));
+  }
+
+  /** Tells a screen reader of attacks that began since it was told last. */
+  announce() {
+    const now = this.store.attacks.filter((a) => !a.ended).map((a) => `${a.rule} at ${a.interface}`);
+    const fresh = now.filter((a) => !this.told?.includes(a));
+    if (this.told && fresh.length) say(`Attack: ${fresh.join(', ')}`);
+    this.told = now;
   }
 
   second() {

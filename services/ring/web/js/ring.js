@@ -4,6 +4,18 @@ import { hatch } from './colour.js';
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+/** What of an address fits into so many pixels: its end tells it from others. */
+function tail(text, width) {
+  const n = Math.floor(width / 6.8); // of 12 px type
+  return text.length <= n ? text : n < 5 ? '' : '…' + text.slice(1 - n).replace(/^[.:]/, '');
+}
+
+/** Black or white, whichever is read more easily on a colour of the form #rrggbb. */
+function inkOn(colour) {
+  const light = (n) => { const v = parseInt(colour.slice(n, n + 2), 16) / 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; };
+  return 0.2126 * light(1) + 0.7152 * light(3) + 0.0722 * light(5) > 0.19 ? '#111' : '#fff';
+}
+
 export class Ring {
   /** on: {hover(sector|null, event), click(sector)} */
   constructor(element, colours, on = {}) {
@@ -125,9 +137,11 @@ export class Ring {
     let rotation = wide ? -mid - Math.PI / 2 : -mid;
     const n = Math.cos(rotation);
     if (n < -1e-9) rotation += Math.PI; // never upside down
+    const text = address && !wide ? tail(s.label, thick - 6) : s.label;
+    const cut = text === s.label && { width: (wide ? px * 0.85 : thick) - 6, overflow: 'truncate' };
     return {
       type: 'text', x: this.cx + r * Math.cos(mid), y: this.cy + r * Math.sin(mid), rotation, silent: true, z2: 4,
-      style: { text: s.label, fill: s.stale || (s.kind === 'host' && !s.hostColour) ? this.ink : '#111', ...(s.dropped > 0 && { stroke: 'rgba(255,255,255,0.9)', lineWidth: 3 }), font: '12px system-ui, sans-serif', align: 'center', verticalAlign: 'middle', width: (wide ? px * 0.85 : thick) - 6, overflow: 'truncate' },
+      style: { text, fill: s.stale ? this.ink : s.dropped > 0 ? '#111' : inkOn(this.fill(s)), ...(s.dropped > 0 && { stroke: 'rgba(255,255,255,0.9)', lineWidth: 3 }), font: '12px system-ui, sans-serif', align: 'center', verticalAlign: 'middle', ...cut },
     };
   }
 
