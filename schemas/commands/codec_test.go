@@ -98,6 +98,7 @@ func TestDecodeWhatAPersonWrites(t *testing.T) {
 		`{"action":"drop"}`,
 		`{"action":"drop","match":{"source_port":53,"protocol":17,"destination":"192.0.2.80"}}`,
 		`{"action":"drop","match":{"source_port":"53","protocol":"udp","destination":"192.0.2.80/32"}}`,
+		`{"action":"drop","match":{"source_port":"53","protocol":"udp","destination":"192.0.2.80/32","fragments":""}}`,
 	} {
 		got, err := Decode([]byte(key), []byte(value))
 		if err != nil || got.Key() != key {
@@ -127,6 +128,9 @@ func TestDecodeRefuses(t *testing.T) {
 		{"families", "*|source=203.0.113.7/32,destination=2001:db8::/64|alice", `{"action":"drop"}`, schemas.FaultKey, "different families"},
 		{"port without protocol", "*|source=203.0.113.7/32,source_port=53|alice", `{"action":"drop"}`, schemas.FaultKey, "needs protocol"},
 		{"flags without tcp", "*|source=203.0.113.7/32,protocol=udp,tcp_flags=syn|alice", `{"action":"drop"}`, schemas.FaultKey, "needs protocol tcp"},
+		{"fragments with a port", "*|source=203.0.113.7/32,protocol=udp,source_port=53,fragments=later|alice", `{"action":"drop"}`, schemas.FaultKey, "have no ports"},
+		{"first fragments", "*|source=203.0.113.7/32,fragments=first|alice", `{"action":"drop"}`, schemas.FaultKey, "want later"},
+		{"fragments in the key only", "*|source=203.0.113.7/32,fragments=later|alice", `{"action":"drop","match":{"source":"203.0.113.7/32"}}`, schemas.FaultMismatch, "fragments=later"},
 		{"target", "hosts:a|203.0.113.7/32|alice", `{"action":"drop"}`, schemas.FaultKey, "target"},
 		{"issuer in key", "*|203.0.113.7/32|al ice", `{"action":"drop"}`, schemas.FaultKey, "issuer"},
 		{"four parts", "*|203.0.113.7/32|alice|x", `{"action":"drop"}`, schemas.FaultKey, "issuer"},

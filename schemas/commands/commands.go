@@ -42,6 +42,7 @@ type Match struct {
 	SourcePort      uint16       // 0 means any
 	DestinationPort uint16       // 0 means any
 	TCPFlags        TCPFlags     // zero means any
+	Fragments       bool         // later fragments only: those without a transport header; false means any packet
 }
 
 // TCPFlags selects TCP packets with (flags & Mask) == Value. Its text is the

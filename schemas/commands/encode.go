@@ -28,6 +28,7 @@ type wireMatch struct {
 	SourcePort      uint16 `json:"source_port,omitempty"`
 	DestinationPort uint16 `json:"destination_port,omitempty"`
 	TCPFlags        string `json:"tcp_flags,omitempty"`
+	Fragments       string `json:"fragments,omitempty"`
 }
 
 // Encode returns the canonical key and the value of c, the members of Extra
@@ -77,6 +78,9 @@ func matchToWire(m Match) *wireMatch {
 	}
 	if m.Protocol != 0 {
 		w.Protocol = schemas.FormatProtocol(m.Protocol)
+	}
+	if m.Fragments {
+		w.Fragments = laterFragments
 	}
 	return w
 }

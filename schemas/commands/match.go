@@ -16,7 +16,11 @@ const (
 	fieldSourcePort      = "source_port"
 	fieldDestinationPort = "destination_port"
 	fieldTCPFlags        = "tcp_flags"
+	fieldFragments       = "fragments"
 )
+
+// laterFragments is the only value of the field fragments.
+const laterFragments = "later"
 
 // The protocols that matches treat specially.
 const (
@@ -58,6 +62,9 @@ func (m Match) String() string {
 	if m.TCPFlags != (TCPFlags{}) {
 		add(fieldTCPFlags, m.TCPFlags.String())
 	}
+	if m.Fragments {
+		add(fieldFragments, laterFragments)
+	}
 	return b.String()
 }
 
@@ -70,6 +77,8 @@ func (m Match) Check() error {
 		return schemas.Refuse(schemas.FaultField, "match: source %v and destination %v are of different families", m.Source, m.Destination)
 	case m.TCPFlags.Value&^m.TCPFlags.Mask != 0:
 		return schemas.Refuse(schemas.FaultField, "match: tcp_flags value %#x lies outside the mask %#x", m.TCPFlags.Value, m.TCPFlags.Mask)
+	case m.Fragments && (m.SourcePort != 0 || m.DestinationPort != 0 || m.TCPFlags != (TCPFlags{})):
+		return schemas.Refuse(schemas.FaultField, "match: later fragments have no ports and no tcp_flags")
 	case m.TCPFlags != (TCPFlags{}) && m.Protocol != protocolTCP:
 		return schemas.Refuse(schemas.FaultField, "match: tcp_flags needs protocol tcp")
 	case (m.SourcePort != 0 || m.DestinationPort != 0) && !hasPorts(m.Protocol):
@@ -135,6 +144,10 @@ func (m *Match) set(name, value string) (err error) {
 		m.DestinationPort, err = parsePort(name, value)
 	case fieldTCPFlags:
 		m.TCPFlags, err = ParseTCPFlags(value)
+	case fieldFragments:
+		if m.Fragments = value == laterFragments; !m.Fragments {
+			err = schemas.Refuse(schemas.FaultField, "fragments %q: want %s", value, laterFragments)
+		}
 	default:
 		// A field that this code does not know narrows the match: ignoring it
 		// would cover packets that the issuer did not mean.

@@ -7,12 +7,14 @@ import (
 
 func TestMatchText(t *testing.T) {
 	for want, m := range map[string]Match{
-		"203.0.113.7/32":                      {Source: prefix("203.0.113.7/32")},
-		"2001:db8::/32":                       {Source: prefix("2001:db8::/32")},
-		"0.0.0.0/0":                           {Source: prefix("0.0.0.0/0")},
-		"destination=192.0.2.80/32":           {Destination: prefix("192.0.2.80/32")},
-		"source=203.0.113.7/32,protocol=icmp": {Source: prefix("203.0.113.7/32"), Protocol: 1},
-		"source=203.0.113.7/32,protocol=99":   {Source: prefix("203.0.113.7/32"), Protocol: 99},
+		"203.0.113.7/32":                                         {Source: prefix("203.0.113.7/32")},
+		"2001:db8::/32":                                          {Source: prefix("2001:db8::/32")},
+		"0.0.0.0/0":                                              {Source: prefix("0.0.0.0/0")},
+		"destination=192.0.2.80/32":                              {Destination: prefix("192.0.2.80/32")},
+		"source=203.0.113.7/32,protocol=icmp":                    {Source: prefix("203.0.113.7/32"), Protocol: 1},
+		"source=203.0.113.7/32,protocol=99":                      {Source: prefix("203.0.113.7/32"), Protocol: 99},
+		"source=203.0.113.7/32,fragments=later":                  {Source: prefix("203.0.113.7/32"), Fragments: true},
+		"destination=192.0.2.80/32,protocol=udp,fragments=later": {Destination: prefix("192.0.2.80/32"), Protocol: 17, Fragments: true},
 		"destination=192.0.2.80/32,protocol=udp,source_port=53,destination_port=80": {Destination: prefix("192.0.2.80/32"), Protocol: 17, SourcePort: 53, DestinationPort: 80},
 		"source=203.0.113.0/24,destination=192.0.2.80/32,protocol=tcp,tcp_flags=syn+!ack": {
 			Source: prefix("203.0.113.0/24"), Destination: prefix("192.0.2.80/32"), Protocol: 6, TCPFlags: synNotACK},

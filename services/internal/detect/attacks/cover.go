@@ -18,6 +18,9 @@ const (
 // Takes reports whether packets of a class can be among those that m takes, its
 // addresses and ports aside.
 func Takes(m *commands.Match, class schemas.Class) bool {
+	if m.Fragments {
+		return class == schemas.ClassFragLater
+	}
 	switch m.Protocol {
 	case 0:
 		return true
@@ -47,7 +50,7 @@ func takesFlags(f commands.TCPFlags, class schemas.Class) bool {
 
 // covered returns the share of a source's packets that m takes.
 func covered(m *commands.Match, c *rates.Counts) float64 {
-	if m.Protocol == 0 {
+	if m.Protocol == 0 && !m.Fragments {
 		return 1
 	}
 	var n uint64

@@ -127,7 +127,7 @@ func matchOf(m commands.Match) xdp.Match {
 	return xdp.Match{
 		Source: m.Source, Destination: m.Destination, Protocol: m.Protocol,
 		SourcePort: m.SourcePort, DestinationPort: m.DestinationPort,
-		FlagMask: m.TCPFlags.Mask, FlagValue: m.TCPFlags.Value,
+		FlagMask: m.TCPFlags.Mask, FlagValue: m.TCPFlags.Value, Fragments: m.Fragments,
 	}
 }
 

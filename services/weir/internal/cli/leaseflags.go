@@ -16,6 +16,7 @@ import (
 type matchFlags struct {
 	target, destination, protocol, tcpFlags string
 	sourcePort, port                        uint16
+	fragments                               bool
 }
 
 func (f *matchFlags) add(cmd *cobra.Command) {
@@ -26,6 +27,7 @@ func (f *matchFlags) add(cmd *cobra.Command) {
 	p.Uint16Var(&f.sourcePort, "source-port", 0, "only packets from this port")
 	p.Uint16Var(&f.port, "port", 0, "only packets to this port")
 	p.StringVar(&f.tcpFlags, "tcp-flags", "", "only TCP packets with these flags, such as syn+!ack")
+	p.BoolVar(&f.fragments, "fragments", false, "only later fragments, which have no ports")
 }
 
 // match reads the flags and the optional SOURCE.
@@ -37,7 +39,7 @@ func (f *matchFlags) match(args []string) (schemas.Target, commands.Match, error
 	if err != nil {
 		return fail(err)
 	}
-	m := commands.Match{SourcePort: f.sourcePort, DestinationPort: f.port}
+	m := commands.Match{SourcePort: f.sourcePort, DestinationPort: f.port, Fragments: f.fragments}
 	if len(args) > 0 {
 		if m.Source, err = commands.ParsePrefix(args[0]); err != nil {
 			return fail(err)

@@ -16,6 +16,7 @@ func Covers(a, b *commands.Match) bool {
 		(a.Protocol == 0 || a.Protocol == b.Protocol) &&
 		(a.SourcePort == 0 || a.SourcePort == b.SourcePort) &&
 		(a.DestinationPort == 0 || a.DestinationPort == b.DestinationPort) &&
+		(!a.Fragments || b.Fragments) &&
 		b.TCPFlags.Mask&a.TCPFlags.Mask == a.TCPFlags.Mask && b.TCPFlags.Value&a.TCPFlags.Mask == a.TCPFlags.Value
 }
 
