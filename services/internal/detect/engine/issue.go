@@ -191,7 +191,7 @@ func (e *Engine) isAllowed(m *commands.Match, host, ifname string, now time.Time
 // covers reports whether an allow exempts all that a lease matches.
 func covers(allow, m *commands.Match) bool {
 	switch {
-	case allow.Protocol != 0:
+	case allow.Protocol != 0 || allow.Fragments:
 		return false
 	case allow.Source.IsValid() && !allow.Destination.IsValid() && m.Source.IsValid():
 		return allow.Source.Overlaps(m.Source) && allow.Source.Bits() <= m.Source.Bits()

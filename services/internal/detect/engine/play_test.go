@@ -60,6 +60,7 @@ func (s *simulated) matches(f *frame) bool {
 	return (!m.Source.IsValid() || m.Source.Contains(f.source)) && (!m.Destination.IsValid() || m.Destination.Contains(f.victim)) &&
 		(m.Protocol == 0 || m.Protocol == f.protocol) && (m.SourcePort == 0 || m.SourcePort == f.sport) &&
 		(m.DestinationPort == 0 || m.DestinationPort == f.dport) &&
+		(!m.Fragments || f.class == schemas.ClassFragLater) &&
 		(m.TCPFlags.Mask == 0 || f.protocol == 6 && f.firstOfTransport && f.flags&m.TCPFlags.Mask == m.TCPFlags.Value)
 }
 

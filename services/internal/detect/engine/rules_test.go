@@ -62,7 +62,7 @@ func complete(t *testing.T, all []Decision) {
 func TestFragmentFlood(t *testing.T) {
 	e := newEngine(t)
 	d := e.Rates(record(source("203.0.113.9", packets{udp: 300, udpBytes: 400_000, frag: 2000}, packets{}, 1)), now)
-	if len(d) != 1 || d[0].Rule != "R5" || d[0].Command.Action != commands.RateLimit || d[0].Command.Rate.PPS != 200 {
+	if len(d) != 1 || brief(d) != "R5 source=203.0.113.9/32,fragments=later rate-limit 200" {
 		t.Fatalf("got %s", brief(d))
 	}
 	complete(t, d)

@@ -218,6 +218,8 @@ func signatureMatch(v *rates.Target) (commands.Match, bool) {
 		m.Protocol, m.SourcePort = protocolUDP, v.Port
 	case schemas.ClassICMP:
 		m.Protocol = icmpOf(v.Destination)
+	case schemas.ClassFragLater:
+		m.Protocol, m.Fragments = v.Protocol, true
 	default:
 		return m, false
 	}

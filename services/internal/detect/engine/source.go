@@ -185,10 +185,11 @@ func (t *turn) isSpared(a netip.Addr) bool {
 }
 
 // leasesOn are the matches that rules write for a source.
-func leasesOn(a netip.Addr) [4]commands.Match {
+func leasesOn(a netip.Addr) [5]commands.Match {
 	p := prefixOf(a)
 	return [...]commands.Match{
 		{Source: p}, {Source: p, Protocol: protocolTCP, TCPFlags: openingFlags()}, {Source: p, Protocol: protocolUDP}, {Source: p, Protocol: icmpOf(a)},
+		{Source: p, Fragments: true},
 	}
 }
 
@@ -211,8 +212,10 @@ func (t *turn) coverMatch(s *rates.Source, cover rules.Cover) (commands.Match, b
 	switch cover {
 	case rules.CoverSYN:
 		m.Protocol, m.TCPFlags = protocolTCP, openingFlags()
-	case rules.CoverUDP, rules.CoverFragments:
+	case rules.CoverUDP:
 		m.Protocol = protocolUDP
+	case rules.CoverFragments:
+		m.Fragments = true
 	case rules.CoverICMP:
 		m.Protocol = icmpOf(s.Source)
 	}
@@ -235,8 +238,10 @@ func (t *turn) dominant(m commands.Match, s *rates.Source) (commands.Match, bool
 		m.Protocol, m.TCPFlags = protocolTCP, answerFlags()
 	case schemas.ClassRST:
 		m.Protocol, m.TCPFlags = protocolTCP, resetFlags()
-	case schemas.ClassUDP, schemas.ClassFragLater:
+	case schemas.ClassUDP:
 		m.Protocol = protocolUDP
+	case schemas.ClassFragLater:
+		m.Fragments = true
 	case schemas.ClassICMP:
 		m.Protocol = icmpOf(s.Source)
 	case schemas.ClassOther:
