@@ -179,6 +179,7 @@ type Match struct {
 	Protocol                    uint8
 	SourcePort, DestinationPort uint16
 	FlagMask, FlagValue         uint8 // TCP packets with flags & FlagMask == FlagValue
+	Fragments                   bool  // later fragments only
 	// Variant tells leases apart that cover the same packets on different
 	// interfaces. One that is not 0 is held as a signature, of which there are few.
 	Variant uint8

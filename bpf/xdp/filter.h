@@ -157,6 +157,8 @@ static long ask_signature(__u32 i, void *context)
 		return 0;
 	if (!within(&p->dst, &s->destination_mask, &s->destination) || !within(&p->src, &s->source_mask, &s->source))
 		return 0;
+	if (s->fragments && p->class != CLASS_FRAG_LATER)
+		return 0;
 	/* A later fragment has no ports and no flags: it matches none that asks. */
 	if (s->source_port && s->source_port != p->sport)
 		return 0;

@@ -41,6 +41,10 @@ func (d *Datapath) writeLease(i uint32, e Entry, renewal bool) {
 	}
 	l.SourcePort, l.DestinationPort = m.SourcePort, m.DestinationPort
 	l.Protocol, l.FlagMask, l.FlagValue, l.Variant = m.Protocol, m.FlagMask, m.FlagValue, m.Variant
+	l.Fragments = 0
+	if m.Fragments {
+		l.Fragments = 1
+	}
 	l.Wanted, l.Offset, l.Pps, l.Bps = uint8(e.Action), uint64(e.Offset)+1, e.PPS, e.BPS
 	atomic.StoreUint64(&l.PacketCost, cost(e.PPS, 1))
 	atomic.StoreUint64(&l.ByteCost, cost(e.BPS, 8*256)) // a byte is 8 bits; 8 more bits of fraction
@@ -60,7 +64,7 @@ func (d *Datapath) entry(l *weirLease) Entry {
 			Source:      prefixOf(l.Source.W, l.SourceFamily, l.SourceBits),
 			Destination: prefixOf(l.Destination.W, l.DestinationFamily, l.DestinationBits),
 			Protocol:    l.Protocol, SourcePort: l.SourcePort, DestinationPort: l.DestinationPort,
-			FlagMask: l.FlagMask, FlagValue: l.FlagValue, Variant: l.Variant,
+			FlagMask: l.FlagMask, FlagValue: l.FlagValue, Fragments: l.Fragments != 0, Variant: l.Variant,
 		},
 		Interfaces: l.Interfaces, Action: Action(l.Wanted), PPS: l.Pps, BPS: l.Bps,
 		ExpiresAt: time.Duration(l.Expires), Offset: int64(l.Offset) - 1, Suspended: l.Action == 0,
@@ -97,6 +101,9 @@ func signatureOf(m Match, i uint32) weirSignature {
 	}
 	if m.Protocol == 0 {
 		s.AnyProtocol = 1
+	}
+	if m.Fragments {
+		s.Fragments = 1
 	}
 	s.SourceMask.W, s.DestinationMask.W = maskWords(m.Source), maskWords(m.Destination)
 	if m.Source.IsValid() {

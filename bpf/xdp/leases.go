@@ -26,6 +26,7 @@ const (
 	selectorAny      = 0
 	selectorSYN      = 1 + classSYN
 	selectorSYNACK   = 1 + classSYNACK
+	selectorLater    = 1 + classFragLater
 	selectorProtocol = 128
 )
 
@@ -47,7 +48,7 @@ type leaseTable struct {
 // over everything; those for one address or prefix have a map of their own.
 func classify(m Match, a Action) stage {
 	plain := m.SourcePort == 0 && m.DestinationPort == 0 && m.Variant == 0
-	whole := plain && m.Protocol == 0 && m.FlagMask == 0
+	whole := plain && m.Protocol == 0 && m.FlagMask == 0 && !m.Fragments
 	if a == ActionAllow && whole && (m.Source.IsValid() != m.Destination.IsValid()) {
 		return stageAllow
 	}
@@ -65,6 +66,8 @@ func classify(m Match, a Action) stage {
 
 func selectorOf(m Match) (uint8, bool) {
 	switch {
+	case m.Fragments:
+		return selectorLater, m.Protocol == 0 && m.FlagMask == 0
 	case m.Protocol == 0 && m.FlagMask == 0:
 		return selectorAny, true
 	case m.Protocol == 6 && m.FlagMask == flagSYN|flagACK && m.FlagValue == flagSYN:

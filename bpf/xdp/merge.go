@@ -96,10 +96,11 @@ func sketchAdd(registers []byte, h uint64) {
 
 // Classes as the program numbers them.
 const (
-	classSYN      = 0
-	classSYNACK   = 1
-	classTCPOther = 3
-	classUDP      = 4
+	classSYN       = 0
+	classSYNACK    = 1
+	classTCPOther  = 3
+	classUDP       = 4
+	classFragLater = 6
 )
 
 // sketches are the registers of one window.

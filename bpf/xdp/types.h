@@ -202,7 +202,8 @@ struct lease {
 	__u8 flag_value;
 	__u8 wanted; /* the action asked for, kept while suspended */
 	__u8 variant;
-	__u8 pad2[3];
+	__u8 fragments;
+	__u8 pad2[2];
 	__u64 offset; /* of the command, plus one */
 	__u64 pps;
 	__u64 bps;
@@ -243,5 +244,6 @@ struct signature {
 	__u8 flag_mask;
 	__u8 flag_value;
 	__u32 lease;
-	__u32 any_protocol; /* protocol 0 was not asked for */
+	__u16 any_protocol; /* protocol 0 was not asked for */
+	__u16 fragments;    /* later ones only */
 };

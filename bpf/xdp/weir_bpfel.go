@@ -108,7 +108,8 @@ type weirLease struct {
 	FlagValue         uint8
 	Wanted            uint8
 	Variant           uint8
-	Pad2              [3]uint8
+	Fragments         uint8
+	Pad2              [2]uint8
 	Offset            uint64
 	Pps               uint64
 	Bps               uint64
@@ -197,7 +198,8 @@ type weirSignature struct {
 	FlagMask        uint8
 	FlagValue       uint8
 	Lease           uint32
-	AnyProtocol     uint32
+	AnyProtocol     uint16
+	Fragments       uint16
 }
 
 type weirSketch struct {
