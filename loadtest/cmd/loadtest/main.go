@@ -29,6 +29,7 @@ func commands() []command {
 		{name: "bench", summary: "measure what a packet costs, beside the floor and other designs", run: runDataplane},
 		{name: "eval", summary: "hold the rules against labelled captures, and print what became of them", run: runEval},
 		{name: "bench-page", summary: "write the page of the results of bench", run: runPage},
+		{name: "bench-scale", summary: "measure how many interfaces the services keep up with", run: runScale},
 		{name: "bench-ttm", summary: "measure the time to mitigate, and where it goes", run: runBench},
 		{name: "synthesize", summary: "write captures of our own making, with labels", run: runSynthesize},
 		{name: "clean", summary: "take down labs that were left", run: runClean},
