@@ -22,7 +22,7 @@ import (
 type Options struct {
 	ID       string // of the lab
 	Bin      string
-	Brokers  string // empty: an embedded broker; one on the loopback is relayed into the lab
+	Brokers  string // separated by commas; empty: an embedded broker; those on the loopback are relayed into the lab
 	Keep     bool
 	Services []stack.Service // empty: all
 	Ports    []uint16        // of the web server; empty: 80
@@ -59,8 +59,11 @@ func Setup(ctx context.Context, o Options) (*Scenario, error) {
 }
 
 func (s *Scenario) start(ctx context.Context, o Options) (err error) {
-	if strings.HasPrefix(o.Brokers, "127.") {
-		if err := s.Lab.Relay(lab.Victim, o.Brokers); err != nil {
+	for address := range strings.SplitSeq(o.Brokers, ",") {
+		if !strings.HasPrefix(address, "127.") {
+			continue
+		}
+		if err := s.Lab.Relay(lab.Victim, address); err != nil {
 			return err
 		}
 	}

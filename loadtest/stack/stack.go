@@ -208,7 +208,7 @@ func (s *Stack) configure(service Service, c *lab.Command) error {
 
 // ApplyTopics runs "weir topics apply".
 func (s *Stack) ApplyTopics(ctx context.Context) error {
-	out, err := s.CLI(ctx, "topics", "apply", "--replication", "1")
+	out, err := s.CLI(ctx, "topics", "apply")
 	if err != nil {
 		return fmt.Errorf("creating topics: %w\n%s", err, out)
 	}

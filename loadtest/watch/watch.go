@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -62,7 +63,7 @@ func Read(ctx context.Context, brokers string, from Start, handlers map[string]f
 		start = kgo.NewOffset().AtStart()
 	}
 	client, err := kgo.NewClient(
-		kgo.SeedBrokers(brokers), kgo.ConsumeTopics(topics...), kgo.ConsumeResetOffset(start),
+		kgo.SeedBrokers(strings.Split(brokers, ",")...), kgo.ConsumeTopics(topics...), kgo.ConsumeResetOffset(start),
 		kgo.FetchMaxWait(500*time.Millisecond), kgo.MetadataMinAge(250*time.Millisecond),
 		kgo.DialTimeout(3*time.Second), kgo.RequestTimeoutOverhead(3*time.Second),
 	)
@@ -126,7 +127,7 @@ type Producer struct{ client *kgo.Client }
 
 // NewProducer connects to the brokers.
 func NewProducer(brokers string) (*Producer, error) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(brokers), kgo.ProducerLinger(0), kgo.MetadataMinAge(250*time.Millisecond),
+	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(brokers, ",")...), kgo.ProducerLinger(0), kgo.MetadataMinAge(250*time.Millisecond),
 		kgo.ProducerBatchMaxBytes(1_000_000), kgo.RecordDeliveryTimeout(30*time.Second))
 	if err != nil {
 		return nil, fmt.Errorf("connecting a producer: %w", err)
