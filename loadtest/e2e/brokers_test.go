@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -20,9 +21,34 @@ func onBothBrokers(t *testing.T, test func(t *testing.T, brokers string)) {
 	t.Run("kafka", func(t *testing.T) { test(t, startKafka(t)) })
 }
 
-// startKafka starts an empty Kafka and returns its bootstrap address. Without
-// Java it skips on a laptop and fails in CI.
+// startKafka starts an empty Kafka and returns its bootstrap address.
 func startKafka(t *testing.T) string {
+	t.Helper()
+	return startCluster(t, 1).brokers
+}
+
+// cluster is a real Apache Kafka of one or more brokers.
+type cluster struct {
+	script, dir string
+	brokers     string // bootstrap addresses, separated by commas
+}
+
+// kill ends broker n, from 1, as a power failure would.
+func (c *cluster) kill(t *testing.T, n int) { c.do(t, "kill", n) }
+
+// restart starts broker n again.
+func (c *cluster) restart(t *testing.T, n int) { c.do(t, "restart", n) }
+
+func (c *cluster) do(t *testing.T, verb string, n int) {
+	t.Helper()
+	if out, err := exec.CommandContext(within(t, 2*time.Minute), c.script, verb, c.dir, strconv.Itoa(n)).CombinedOutput(); err != nil {
+		t.Fatalf("kafka.sh %s: %v\n%s", verb, err, out)
+	}
+}
+
+// startCluster starts brokers that know of no topic. Without Java it skips on a
+// laptop and fails in CI.
+func startCluster(t *testing.T, brokers int) *cluster {
 	t.Helper()
 	bin(t) // skip first where nothing runs anyway
 	if _, err := exec.LookPath("java"); err != nil {
@@ -50,11 +76,11 @@ func startKafka(t *testing.T) string {
 		}
 	})
 	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(within(t, 5*time.Minute), script, "start", dir)
+	cmd := exec.CommandContext(within(t, 5*time.Minute), script, "start", dir, "--brokers", strconv.Itoa(brokers))
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("starting Kafka: %v\n%s", err, stderr.String())
 	}
 	lines := strings.Split(strings.TrimSpace(stdout.String()), "\n")
-	return lines[len(lines)-1]
+	return &cluster{script: script, dir: dir, brokers: lines[len(lines)-1]}
 }

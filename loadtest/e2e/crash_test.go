@@ -30,10 +30,17 @@ func outage(t *testing.T) time.Duration {
 	return d
 }
 
-// flooded is a scenario under a UDP flood that the policy has stopped.
+// flooded is a scenario under a UDP flood that the policy has stopped, on an
+// embedded broker.
 func flooded(t *testing.T) (*scenario.Scenario, *crew.Flood) {
 	t.Helper()
-	s := enforcing(t, scenario.Options{})
+	return floodedOn(t, "")
+}
+
+// floodedOn is flooded on the given brokers.
+func floodedOn(t *testing.T, brokers string) (*scenario.Scenario, *crew.Flood) {
+	t.Helper()
+	s := enforcing(t, scenario.Options{Brokers: brokers})
 	flood, err := s.Crew.Raw(traffic.RawFlood{
 		Destination: lab.VictimAddress, Port: 9, UDP: true, Payload: 32, PPS: 10_000,
 		Sources: traffic.SourcesOf(lab.UDPAttackers, 4),

@@ -1,0 +1,122 @@
+package e2e_test
+
+import (
+	"errors"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/weir-net/weir/loadtest/scenario"
+	"github.com/weir-net/weir/loadtest/stack"
+	"github.com/weir-net/weir/schemas"
+)
+
+// recreate deletes a topic and creates it again as the contract has it: it is
+// another topic then.
+func recreate(t *testing.T, s *scenario.Scenario, topic string) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(s.Stack.Brokers, ",")...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	admin := kadm.NewClient(client)
+	if _, err := admin.DeleteTopic(within(t, 20*time.Second), topic); err != nil {
+		t.Fatal(err)
+	}
+	for _, spec := range schemas.Specs(s.Stack.Topics, 0, 1) {
+		if spec.Name != topic {
+			continue
+		}
+		configs := make(map[string]*string, len(spec.Configs))
+		for k, v := range spec.Configs {
+			configs[k] = &v
+		}
+		eventually(t, 20*time.Second, "creating "+topic, func() error {
+			_, err := admin.CreateTopic(within(t, 10*time.Second), spec.Partitions, spec.Replication, configs, topic)
+			if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+				t.Fatal(err)
+			}
+			return err // that it exists: it is still being deleted
+		})
+	}
+}
+
+// TestCountsRecreated deletes and creates the counts topic under the running
+// loop: rates come back, and nobody restarts anything.
+func TestCountsRecreated(t *testing.T) {
+	onBothBrokers(t, func(t *testing.T, brokers string) {
+		s, flood := floodedOn(t, brokers)
+		for range 2 {
+			recreate(t, s, s.Stack.Topics.Counts)
+			start := time.Now()
+			freshRates(t, s)
+			t.Logf("fresh rates %v after the topic was recreated", time.Since(start).Round(10*time.Millisecond))
+		}
+		stillDropping(t, s, time.Second)
+		if _, err := flood.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Stack.Alive(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestFrozenBroker stops the broker for a while without ending it: its
+// connections stay open, and nothing answers. Nothing that is sent may be
+// counted twice when it wakes up and finds everything in its buffers.
+func TestFrozenBroker(t *testing.T) {
+	s, flood := flooded(t)
+	broker := s.Stack.Process(stack.Broker)
+	if err := broker.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = broker.Signal(syscall.SIGCONT) })
+	stillDropping(t, s, 12*time.Second)
+	if err := broker.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	freshRates(t, s)
+	t.Logf("fresh rates %v after the broker went on", time.Since(start).Round(10*time.Millisecond))
+	stillDropping(t, s, time.Second)
+	settle(t, s, flood)
+	declared(t, s)
+}
+
+// TestLossOfOneOfThreeBrokers kills one Apache Kafka broker after the other,
+// without a word of farewell, and starts it again.
+func TestLossOfOneOfThreeBrokers(t *testing.T) {
+	c := startCluster(t, 3)
+	s, flood := floodedOn(t, c.brokers)
+	for n := 1; n <= 3; n++ {
+		c.kill(t, n)
+		start := time.Now()
+		freshRates(t, s)
+		t.Logf("broker %d: fresh rates %v after its loss", n, time.Since(start).Round(10*time.Millisecond))
+		stillDropping(t, s, time.Second)
+		c.restart(t, n)
+		freshRates(t, s)
+	}
+	settle(t, s, flood)
+	declared(t, s)
+}
+
+// declared checks that what is on the counts topic twice is known to whoever
+// reads the rates.
+func declared(t *testing.T, s *scenario.Scenario) {
+	t.Helper()
+	twice := s.Counts.Sums().Duplicates
+	rates := s.Rates.All()
+	r := rates[len(rates)-1]
+	t.Logf("%d chunks are on the topic twice; the rates declare %d", twice, r.Rates.Duplicates)
+	if int(r.Rates.Duplicates) < twice {
+		t.Errorf("%d chunks are on the topic twice, the rates declare %d", twice, r.Rates.Duplicates)
+	}
+}
