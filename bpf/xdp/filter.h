@@ -9,7 +9,7 @@
 #include "consts.h"
 #include "maps.h"
 
-#define SELECTOR_PROTOCOL 128 /* selectors from here on are protocols */
+#define SELECTOR_PROTOCOL 128 /* selectors from here on are protocols below 128 */
 
 struct decision {
 	struct lease *lease;
@@ -53,7 +53,7 @@ static __always_inline void ask_exact(const struct control *ctl, const struct pa
 		if (i)
 			consider(d, *i, REASON_DROP_SOURCE, now);
 		key.selector = SELECTOR_PROTOCOL | p->protocol;
-		i = bpf_map_lookup_elem(&exact, &key);
+		i = p->protocol < SELECTOR_PROTOCOL ? bpf_map_lookup_elem(&exact, &key) : 0;
 		if (i)
 			consider(d, *i, REASON_DROP_SOURCE, now);
 	}
@@ -121,7 +121,8 @@ static __always_inline void ask_prefixes(const struct control *ctl, const struct
 		ask_all_prefixes(&w);
 		w.key.bits = bits;
 		w.key.selector = SELECTOR_PROTOCOL | p->protocol;
-		ask_all_prefixes(&w);
+		if (p->protocol < SELECTOR_PROTOCOL)
+			ask_all_prefixes(&w);
 	}
 }
 

@@ -32,6 +32,7 @@ func TestVerdicts(t *testing.T) {
 	syn := synFrom("203.0.113.9")
 	dns := ethernet(0x0800).ipv4("203.0.113.9", "198.51.100.1", 17, 0).udp(53, 9999, 100)
 	later := ethernet(0x0800).ipv4("203.0.113.9", "198.51.100.1", 17, 0x2001).bytes(100)
+	odd := ethernet(0x0800).ipv4("203.0.113.9", "198.51.100.1", 128+6, 0).bytes(20)
 	syn6 := ethernet(0x86dd).ipv6("2001:db8::9", "2001:db8:ffff::1", 6).tcp(1, 80, flagSYN)
 	synOnly := func(m Match) Match {
 		m.Protocol, m.FlagMask, m.FlagValue = 6, flagSYN|flagACK, flagSYN
@@ -54,6 +55,8 @@ func TestVerdicts(t *testing.T) {
 		{"prefix", []Entry{drop(source("203.0.113.0/24"))}, syn, "drop_prefix"},
 		{"syn of a source", []Entry{drop(synOnly(source("203.0.113.9/32")))}, syn, "drop_source"},
 		{"syn of a source, udp", []Entry{drop(synOnly(source("203.0.113.9/32")))}, dns, "pass"},
+		{"tcp of a source, protocol 134", []Entry{drop(Match{Source: netip.MustParsePrefix("203.0.113.9/32"), Protocol: 6})}, odd, "pass"},
+		{"tcp of a prefix, protocol 134", []Entry{drop(Match{Source: netip.MustParsePrefix("203.0.113.0/24"), Protocol: 6})}, odd, "pass"},
 		{"udp of a prefix", []Entry{drop(Match{Source: netip.MustParsePrefix("203.0.113.0/25"), Protocol: 17})}, dns, "drop_prefix"},
 		{"udp of a source covers later fragments", []Entry{drop(Match{Source: netip.MustParsePrefix("203.0.113.9/32"), Protocol: 17})}, later, "drop_source"},
 		{"signature", []Entry{drop(toVictim)}, dns, "drop_signature"},
