@@ -35,9 +35,9 @@ frames a second in the page, less than 20 %% of a core in the service.
 
 %s
 
-%s: load average %.2f over the minute before.
+%s: load average %.2f over the minute before, everything at nice %d.
 
-`+"```\n%s```\n", machine(t), quiet, busy, measured)
+`+"```\n%s```\n", machine(t), quiet, busy, niceness(t), measured)
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -59,6 +59,17 @@ func machine(t *testing.T) string {
 	}
 	return fmt.Sprintf("%d vCPU %s, Linux %s, commit %s, %s.", cpus, model, strings.TrimSpace(contents(t, "/proc/sys/kernel/osrelease")),
 		strings.TrimSpace(string(commit)), time.Now().Format(time.DateOnly))
+}
+
+// niceness is the own one, which all that is started here inherits.
+func niceness(t *testing.T) int {
+	t.Helper()
+	stat := contents(t, "/proc/self/stat")
+	n, err := strconv.Atoi(strings.Fields(stat[strings.LastIndexByte(stat, ')')+2:])[16])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // loadAverage is that of the last minute.
