@@ -35,9 +35,9 @@ func (s *interfaceSum) add(w *sample, share float64) {
 	if share == 0 {
 		return
 	}
-	shift(&s.counts, &w.totals.Counters, 0, share)
-	s.nonIP += part(w.totals.NonIP, share)
-	s.malformed += part(w.totals.Malformed, share)
+	shift(&s.counts, &w.totals, 0, share)
+	s.nonIP += part(w.nonIP, share)
+	s.malformed += part(w.malformed, share)
 	s.covered += time.Duration(float64(w.duration) * share)
 	s.all.add(w.all)
 	s.syn.add(w.syn)

@@ -38,7 +38,8 @@ type sample struct {
 	end                     time.Duration
 	duration                time.Duration
 	in                      shares // the shares with which it is in the sums
-	totals                  counts.Totals
+	totals                  counts.Counters
+	nonIP, malformed        uint64
 	all, syn, synack        sketch // sources
 	sources, victims, ports []line
 }
@@ -154,10 +155,9 @@ func (s *State) push(r *counts.Record, gap bool) {
 
 // enter gives the window's sources and targets their places in the ledgers.
 func (s *State) enter(r *counts.Record) sample {
-	w := sample{end: s.clock, duration: r.Duration, totals: *r.Totals}
-	w.totals.Victims, w.totals.Ports, w.totals.Verdicts = nil, nil, nil
-	w.all, w.syn, w.synack = pack(r.Totals.SourcesSketch), pack(r.Totals.SYNSourcesSketch), pack(r.Totals.SYNACKSourcesSketch)
-	w.totals.SourcesSketch, w.totals.SYNSourcesSketch, w.totals.SYNACKSourcesSketch = nil, nil, nil
+	t := r.Totals
+	w := sample{end: s.clock, duration: r.Duration, totals: t.Counters, nonIP: t.NonIP, malformed: t.Malformed}
+	w.all, w.syn, w.synack = pack(t.SourcesSketch), pack(t.SYNSourcesSketch), pack(t.SYNACKSourcesSketch)
 	all := keep(r.Sources)
 	w.sources = make([]line, len(all))
 	for i := range all {
@@ -173,7 +173,7 @@ func (s *State) enter(r *counts.Record) sample {
 		}
 		return out
 	}
-	w.victims, w.ports = lines(&s.victims, r.Totals.Victims), lines(&s.ports, r.Totals.Ports)
+	w.victims, w.ports = lines(&s.victims, t.Victims), lines(&s.ports, t.Ports)
 	return w
 }
 
