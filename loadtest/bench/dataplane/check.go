@@ -37,7 +37,7 @@ func Check(ctx context.Context, c Config, out io.Writer) error {
 		}
 	}
 	goals := betterOf(first, checked(report))
-	results.PrintGoals(out, goals)
+	results.PrintGoals(out, goals, true)
 	missed := 0
 	for _, g := range goals {
 		if !g.Met() {

@@ -43,6 +43,10 @@ func kone(ctx context.Context, c Config) (tables []results.Experiment, err error
 	method := fmt.Sprintf("%d sources flood a web server over veth. What the host does for a packet (driver, XDP, filter, stack, "+
 		"answers) runs on a NAPI thread of its own, whose CPU time is added to the server's. HTTP cannot keep its rate when it is dropped.", koneAttackers)
 	host := results.Experiment{ID: "kone", Title: "K-ONE's experiment: CPU of the host under attack", Unit: "% of one CPU", Versus: rowUnfiltered, Method: method}
+	each := results.Experiment{
+		ID: "kone-each", Title: "K-ONE's experiment: CPU of the host per packet that arrived", Unit: "µs", Versus: rowUnfiltered,
+		Method: "The same numbers: a sender that is short of CPU does not reach its rate.",
+	}
 	machine := results.Experiment{
 		ID: "kone-machine", Title: "K-ONE's experiment: the whole machine, the sender included", Unit: "% of all CPUs",
 		Method: "From /proc/stat in the same runs; whatever else the machine does is in it.",
@@ -90,7 +94,7 @@ func kone(ctx context.Context, c Config) (tables []results.Experiment, err error
 		wire.Nothing(rowUnfiltered), weir, wire.XDP(rowXDPDrop, nothingAt, false),
 		wire.NFT("nftables, netdev ingress set", attackers), wire.IPSet("iptables raw, ipset hash:ip", attackers),
 	}
-	k := koneRun{ctx: ctx, c: c, x: x, host: &host, machine: &machine, rate: &rate}
+	k := koneRun{ctx: ctx, c: c, x: x, host: &host, each: &each, machine: &machine, rate: &rate}
 	idle := weir
 	idle.Name = rowIdle
 	for _, f := range floods {
@@ -103,7 +107,7 @@ func kone(ctx context.Context, c Config) (tables []results.Experiment, err error
 	if k.err != nil {
 		return nil, k.err
 	}
-	return []results.Experiment{host, machine, rate}, nil
+	return []results.Experiment{host, each, machine, rate}, nil
 }
 
 func dropsOf(sources []netip.Addr) []xdp.Entry {
@@ -116,16 +120,16 @@ func dropsOf(sources []netip.Addr) []xdp.Entry {
 
 // koneRun takes measurements until one fails.
 type koneRun struct {
-	ctx                 context.Context
-	c                   Config
-	x                   *wire.Experiment
-	host, machine, rate *results.Experiment
-	err                 error
+	ctx                       context.Context
+	c                         Config
+	x                         *wire.Experiment
+	host, each, machine, rate *results.Experiment
+	err                       error
 }
 
 // take measures one cell of the three tables, several times.
 func (k *koneRun) take(column string, t wire.Treatment, flood wire.Flooding) {
-	var host, machine, rate []float64
+	var host, each, machine, rate []float64
 	for range min(5, max(1, k.c.Effort.Trials/3)) {
 		if k.err != nil {
 			return
@@ -140,13 +144,20 @@ func (k *koneRun) take(column string, t wire.Treatment, flood wire.Flooding) {
 			return
 		}
 		host = append(host, h.Receiving+h.Serving)
+		if flood != nil {
+			const percentOfSecond = 1e4 // µs
+			each = append(each, (h.Receiving+h.Serving)*percentOfSecond/h.PPS)
+		}
 		machine = append(machine, h.Machine)
 		rate = append(rate, h.PPS)
 	}
 	for _, r := range []struct {
 		table  *results.Experiment
 		values []float64
-	}{{k.host, host}, {k.machine, machine}, {k.rate, rate}} {
+	}{{k.host, host}, {k.each, each}, {k.machine, machine}, {k.rate, rate}} {
+		if len(r.values) == 0 {
+			continue
+		}
 		q := testrun.Quartiles(r.values)
 		r.table.Add(t.Name, column, q[1], q[0], q[2])
 	}

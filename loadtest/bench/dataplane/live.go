@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/cilium/ebpf"
+
 	"github.com/weir-net/weir/bpf/xdp"
 	"github.com/weir-net/weir/loadtest/bench/peers"
 	"github.com/weir-net/weir/loadtest/bench/results"
@@ -62,13 +64,16 @@ func live(ctx context.Context, c Config) (tables []results.Experiment, err error
 	}
 	b.closers = append(b.closers, v.Close)
 
-	xdpOf := func(row, program string) wire.Treatment {
-		p, _ := set.Program(program) // a name that is wrong fails to attach
-		return wire.XDP(row, p, false)
+	of := map[string]*ebpf.Program{}
+	for _, name := range []string{"nothing", "pass", "flat_batch", "lru_percpu", "kone"} {
+		if of[name], err = set.Program(name); err != nil {
+			return nil, err
+		}
 	}
 	passing := []wire.Treatment{
-		wire.Nothing(rowNone), xdpOf(rowXDPPass, "pass"), xdpOf("floor, counting", "flat_batch"), xdpOf(rowStock+", counting", "lru_percpu"),
-		xdpOf(rowKOne, "kone"), wire.XDP(rowNative, w.Program, false), wire.XDP(rowGeneric, w.Program, true),
+		wire.Nothing(rowNone), wire.XDP(rowXDPPass, of["pass"], false), wire.XDP("floor, counting", of["flat_batch"], false),
+		wire.XDP(rowStock+", counting", of["lru_percpu"], false), wire.XDP(rowKOne, of["kone"], false),
+		wire.XDP(rowNative, w.Program, false), wire.XDP(rowGeneric, w.Program, true),
 		wire.WeirAs(rowTCX, "tcx", xdp.Config{SourceWays: c.Entries}),
 	}
 	if err := liveColumns(ctx, c, v, testrun.SYN(), passing, &passes); err != nil {
@@ -85,7 +90,7 @@ func live(ctx context.Context, c Config) (tables []results.Experiment, err error
 		blocked[i] = peers.Address(1 + uint32(i))
 	}
 	dropping := []wire.Treatment{
-		xdpOf(rowXDPDrop, "nothing"), xdpOf(rowKOne, "kone"), wire.XDP(rowNative, w.Program, false), wire.XDP(rowGeneric, w.Program, true),
+		wire.XDP(rowXDPDrop, of["nothing"], false), wire.XDP(rowKOne, of["kone"], false), wire.XDP(rowNative, w.Program, false), wire.XDP(rowGeneric, w.Program, true),
 		wire.NFT("nftables, netdev ingress set", blocked), wire.IPSet("iptables raw, ipset hash:ip", blocked),
 	}
 	if err := liveColumns(ctx, c, v, toVictim(), dropping, &drops); err != nil {

@@ -55,11 +55,14 @@ func (g Goal) Measured() string {
 	return Number(g.Value)
 }
 
-// PrintGoals writes goals as a table.
-func PrintGoals(w io.Writer, goals []Goal) {
+// PrintGoals writes goals as a table: all, or those that were measured.
+func PrintGoals(w io.Writer, goals []Goal, all bool) {
 	fmt.Fprintln(w, "\nGoals")
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, g := range goals {
+		if g.Missing && !all {
+			continue
+		}
 		fmt.Fprintf(tw, "%d\t%s\t%s\t%s\t%s\t\n", g.Number, g.Text, g.Measured(), g.Bound(), g.Verdict())
 	}
 	_ = tw.Flush()

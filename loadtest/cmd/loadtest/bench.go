@@ -63,7 +63,7 @@ func runDataplane(ctx context.Context, args []string) error {
 		report.Replace(e)
 	})
 	report.Goals = dataplane.Goals(report)
-	results.PrintGoals(os.Stdout, report.Goals)
+	results.PrintGoals(os.Stdout, report.Goals, *only == "")
 	fmt.Fprintf(os.Stderr, "measured for %s\n", time.Since(start).Round(time.Second))
 	if *dir == "" {
 		return failed
