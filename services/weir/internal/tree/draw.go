@@ -85,19 +85,23 @@ func Draw(sum Summary, rows []Row, s Screen) string {
 	return strings.Join(lines, "\n")
 }
 
+// headline begins with what matters most on a narrow screen: whether this is now.
 func headline(s Summary) string {
-	out := bold("Weir") + fmt.Sprintf("  %s, %s", plural(s.Servers, "server"), plural(s.Interfaces, "interface"))
+	out := bold("Weir") + "  " + freshness(s) + fmt.Sprintf("  %s, %s", plural(s.Servers, "server"), plural(s.Interfaces, "interface"))
 	if s.Stale > 0 {
 		out += fmt.Sprintf(" (%d stale)", s.Stale)
 	}
-	out += fmt.Sprintf("  %s packets/s  %sbit/s  %s dropped/s  ", number(s.PPS), spaced(number(s.BPS)), number(s.Dropped))
+	return out + fmt.Sprintf("  %s packets/s  %sbit/s  %s dropped/s", number(s.PPS), spaced(number(s.BPS)), number(s.Dropped))
+}
+
+func freshness(s Summary) string {
 	switch {
 	case s.Silence < 0:
-		return out + faint("nothing heard yet")
+		return faint("nothing heard yet")
 	case s.Silence > 3*time.Second:
-		return out + lipgloss.NewStyle().Foreground(lipgloss.Color("#e0302a")).Render("nothing heard for "+age(s.Silence))
+		return lipgloss.NewStyle().Foreground(lipgloss.Color("#e0302a")).Render("nothing heard for " + age(s.Silence))
 	}
-	return out + lipgloss.NewStyle().Foreground(lipgloss.Color("#1f9d45")).Render("live")
+	return lipgloss.NewStyle().Foreground(lipgloss.Color("#1f9d45")).Render("live")
 }
 
 func header(c columns) string {

@@ -62,8 +62,9 @@ func (p *Picture) Rows(local time.Time, v View) (Summary, []Row) {
 	now := p.now(local)
 	var sum Summary
 	servers := make(map[string][]*nic)
-	for _, i := range p.interfaces {
+	for key, i := range p.interfaces {
 		if i.forgotten(now) {
+			delete(p.interfaces, key)
 			continue
 		}
 		host, _ := i.name()

@@ -88,7 +88,7 @@ func TestTreeOfAFlood(t *testing.T) {
 	}
 	text := ansi.Strip(Draw(sum, rows, Screen{Width: 120, Cursor: -1, Scale: ReportScale()}))
 	for _, line := range []string{
-		`Weir  3 servers, 3 interfaces  21.6k packets/s  [\d.]+ Mbit/s  16.1k dropped/s  live`,
+		`Weir  live  3 servers, 3 interfaces  21.6k packets/s  [\d.]+ Mbit/s  16.1k dropped/s`,
 		`▾ victim +█+▒+ +21.0k +[\d.]+M +16.1k +1 interface`,
 		`▾ weir-data +█+▒+ +21.0k +[\d.]+M +16.1k  udp +enforce`,
 		`198\.51\.100\.\d +█*▒+ +\d\.\dk +[\d.]+M +\d\.\dk  udp +dropped`,
