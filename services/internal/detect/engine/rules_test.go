@@ -343,3 +343,36 @@ func TestUnusualTrafficIsToldAndNothingElse(t *testing.T) {
 		}
 	}
 }
+
+// TestConnectionsAtAnUnusualRate: a page of 8 kB takes a client some seven
+// packets, so that no share of SYN tells.
+func TestConnectionsAtAnUnusualRate(t *testing.T) {
+	usual := record(crowdOf(20, packets{syn: 1, tcp: 6})...)
+	usual.Window1s = packets{syn: 10, tcp: 60}.counts()
+	pages := func(a string, at time.Time) *rates.Record {
+		r := record(source(a, packets{syn: 60, tcp: 360}, packets{syn: 600, tcp: 3600}, 60))
+		r.Window1s, r.End = packets{syn: 70, tcp: 420}.counts(), at
+		return r
+	}
+	e := newEngine(t)
+	at := quietly(e, now, 11*time.Minute, usual)
+	d := e.Rates(pages("203.0.113.9", at), at)
+	if got := brief(d); got != "R7 source=203.0.113.9/32,protocol=tcp,tcp_flags=syn+!ack rate-limit 50" {
+		t.Errorf("a stranger: %q", got)
+	}
+	complete(t, d)
+	e = newEngine(t)
+	at = quietly(e, now, 11*time.Minute, usual)
+	if d := e.Rates(pages(usual.Top[0].Source.String(), at), at); len(d) != 0 {
+		t.Errorf("one of the quiet hours: %s", brief(d))
+	}
+	if d := newEngine(t).Rates(pages("203.0.113.9", now), now); len(d) != 0 {
+		t.Errorf("without a baseline: %s", brief(d))
+	}
+	e = newEngine(t)
+	usual.Window1s = packets{syn: 40, tcp: 300}.counts()
+	at = quietly(e, now, 11*time.Minute, usual)
+	if d := e.Rates(pages("203.0.113.9", at), at); len(d) != 0 {
+		t.Errorf("on a busy interface: %s", brief(d))
+	}
+}

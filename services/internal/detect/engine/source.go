@@ -32,7 +32,7 @@ func (t *turn) sources() {
 			if rule.Off {
 				continue
 			}
-			if k, measured, ok := t.holds(rule, set, s); ok {
+			if k, measured, ok := t.holds(rule, set, s); ok && t.stands(rule, set, s, measured) {
 				t.hits = append(t.hits, hit{s: s, set: set, rule: rule, key: k, measured: measured})
 			}
 		}
@@ -69,6 +69,17 @@ func (t *turn) sources() {
 	if loudest != nil {
 		t.instead(loudest, refused)
 	}
+}
+
+// stands reports whether a rule that asks for the unusual has it: more of what it
+// counts, of a stranger, than the whole interface has known at its peaks.
+func (t *turn) stands(rule *rules.Source, set *rules.Set, s *rates.Source, measured float64) bool {
+	if rule.Unusual == 0 {
+		return true
+	}
+	b := &t.w.usual
+	peak := b.classes[classOf(rule.About())].peak()
+	return b.quiet >= set.Baseline.Warm && measured/rule.Window.Seconds() >= rule.Unusual*peak && !t.w.regulars.has(s.Source)
 }
 
 // source orders what the hits of one source ask for. It returns false if the
@@ -121,7 +132,8 @@ func (t *turn) orderFor(h *hit, spare *spareBytes) (order, bool) {
 	if l := t.covering(h.s.Source); l != nil && l.command.Action == commands.Drop {
 		return order{}, false // the whole network is dropped
 	}
-	careful := t.mayBeMany(h) || t.isSpared(h.s.Source)
+	// Healthy TCP is what the rules about the unusual are about.
+	careful := h.rule.Unusual == 0 && t.mayBeMany(h) || t.isSpared(h.s.Source)
 	if !careful && h.regular && action != commands.Observe {
 		careful = t.isBeyond(h, spare)
 	}

@@ -166,6 +166,7 @@ func (c *setChecker) source(s *Source, index int) {
 		c.want(false, "all, syn, udp, icmp, fragments or dominant", under("cover")...)
 	}
 	c.want(s.DropAfterRenewals >= 0, "0 or more", under("drop_after_renewals")...)
+	c.want(s.Unusual >= 0, "0 or more", under("unusual")...)
 	c.want(s.DropAbove >= 0, "0 or more", under("drop_above")...)
 }
 

@@ -115,12 +115,12 @@ func TestOverrideErrorsNameLineAndField(t *testing.T) {
 }
 
 func TestEveryErrorIsListed(t *testing.T) {
-	broken := strings.NewReplacer("window: 10s\n    all:", "window: 7s\n    all:", "renew_share: 0.5", "renew_share: 5", "factor: 4", "factor: 0").Replace(string(defaults))
+	broken := strings.NewReplacer("rate: 200", "rate: 0", "renew_share: 0.5", "renew_share: 5", "factor: 4", "factor: 0").Replace(string(defaults))
 	_, err := Parse("my.yaml", []byte(broken))
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"sources.1.window: want 1s or 10s", "lease.renew_share: want above 0 and at most 1", "unexplained.factor: want 1 or more"} {
+	for _, want := range []string{"sources.4.rate: want packets per second, 1 or more", "lease.renew_share: want above 0 and at most 1", "unexplained.factor: want 1 or more"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not say %q", err, want)
 		}

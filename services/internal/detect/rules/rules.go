@@ -62,6 +62,7 @@ type Source struct {
 	Window            time.Duration   `yaml:"window"` // 1 s or 10 s
 	All               []Condition     `yaml:"all"`
 	Any               []Condition     `yaml:"any"`
+	Unusual           float64         `yaml:"unusual"` // times the interface's usual peak of what the rule counts, of a source that quiet hours did not see; 0: any
 	Action            commands.Action `yaml:"action"`
 	Rate              uint64          `yaml:"rate"` // packets per second of rate-limit, and of a drop that caution softens
 	Cover             Cover           `yaml:"cover"`

@@ -22,7 +22,7 @@ func TestDefaultsAreValid(t *testing.T) {
 		ids = append(ids, p.ID)
 	}
 	ids = append(ids, r.Unexplained.ID)
-	if got := strings.Join(ids, " "); got != "R1 R2 R3 R4 R5 R6 S1 S2 S3 S4 P1 S5" {
+	if got := strings.Join(ids, " "); got != "R1 R2 R3 R4 R5 R6 R7 S1 S2 S3 S4 P1 S5" {
 		t.Errorf("rules %s", got)
 	}
 }
