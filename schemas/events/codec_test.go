@@ -31,7 +31,9 @@ func fault(err error) schemas.Fault {
 
 func TestGolden(t *testing.T) {
 	short := Record{V: 1, At: example().At, Service: "policy", Kind: KindBudget, Severity: Info, Reason: "budget is back"}
-	for name, want := range map[string]Record{"full": example(), "short": short} {
+	decision := example()
+	decision.Kind, decision.Step, decision.Action = KindDecision, StepIssue, "rate-limit"
+	for name, want := range map[string]Record{"full": example(), "short": short, "decision": decision} {
 		t.Run(name, func(t *testing.T) {
 			value, err := Encode(want)
 			if err != nil {

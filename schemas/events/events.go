@@ -31,6 +31,16 @@ const (
 	KindRules           = "rules" // the policy took or refused a rules file
 )
 
+// Step says what a decision does with its lease.
+type Step string
+
+// The steps. Append only.
+const (
+	StepIssue   Step = "issue"
+	StepRenew   Step = "renew"
+	StepRelease Step = "release"
+)
+
 // Record is one value of the topic.
 type Record struct {
 	V         int       `json:"v"`
@@ -48,4 +58,6 @@ type Record struct {
 	Rule      string    `json:"rule,omitempty"`
 	Measured  float64   `json:"measured,omitempty"`
 	Threshold float64   `json:"threshold,omitempty"`
+	Step      Step      `json:"step,omitempty"`   // of a decision
+	Action    string    `json:"action,omitempty"` // that a decision orders, as in commands
 }
