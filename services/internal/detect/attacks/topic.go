@@ -57,7 +57,7 @@ func (t *Tracker) Due(now time.Time, mine func(name string) bool) []Update {
 	for name, list := range t.at {
 		ours := mine(name)
 		for _, a := range list {
-			over := len(a.leases) == 0 && now.Sub(a.seenAt) >= Linger
+			over := len(a.leases) == 0 && now.Sub(a.seenAt) >= Linger && now.Sub(a.alertedAt) >= alertLinger
 			switch {
 			case over && !ours:
 				if a.key == "" {

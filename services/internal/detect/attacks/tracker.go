@@ -22,6 +22,9 @@ const (
 	// Linger is how long after its last lease and its last dropped packet an
 	// attack is over: a lease that lapsed may come back with the next window.
 	Linger = 30 * time.Second
+	// alertLinger is the same of an attack that the engine only tells of, since its
+	// last word: by default it repeats itself every ten minutes.
+	alertLinger = 11 * time.Minute
 	// updateEvery is how often at most an attack that goes on is written.
 	updateEvery = time.Second
 	// maxUnwritten bounds the last words that wait for a broker.
@@ -52,6 +55,7 @@ type attack struct {
 	lengths   []int  // of prefixes
 	key       string // under which the topic has it; empty: it has not
 	seenAt    time.Time
+	alertedAt time.Time // when the engine last told of it without a lease
 	dirty     bool
 	writtenAt time.Time // by this instance; zero: never
 }
@@ -82,6 +86,28 @@ func (t *Tracker) Decided(d *engine.Decision, end, now time.Time) {
 		t.ordered(&d.Command, d.Key, end, now, false)
 	case engine.Release:
 		t.Released(d.Key)
+	case engine.Alert:
+		t.alerted(d, end, now)
+	}
+}
+
+// alerted takes what the engine only tells of: an attack against which there is
+// no lease, unless there is one by the same rule. It is over when the engine has
+// told of it no more for a while.
+func (t *Tracker) alerted(d *engine.Decision, end, now time.Time) {
+	host, ifname, err := schemas.ParseInterfaceKey(d.Interface)
+	if err != nil || attacks.CheckRule(d.Rule) != nil {
+		return
+	}
+	id := attacks.Identity{Host: host, Interface: ifname, Rule: d.Rule}
+	a := t.open[id]
+	if a == nil {
+		a = t.begin(attacks.Record{Host: host, Interface: ifname, Rule: d.Rule, Vector: vector(d.Rule, d.Reason), Action: commands.Observe,
+			Start: end.UTC().Truncate(time.Millisecond), Evidence: d.Evidence}, now)
+	}
+	a.seenAt, a.alertedAt, a.dirty = now, now, true
+	if d.Window == time.Second && d.Measured > a.PeakPPS {
+		a.PeakPPS = d.Measured
 	}
 }
 

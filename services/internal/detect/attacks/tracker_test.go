@@ -320,3 +320,28 @@ func TestBounded(t *testing.T) {
 		t.Errorf("left: %d open, %d leases, %d interfaces", tr.Open(), len(tr.leases), len(tr.at))
 	}
 }
+
+// TestAlertsAreAttacksWithoutLeases: what the engine only tells of is one attack
+// as long as it goes on telling.
+func TestAlertsAreAttacksWithoutLeases(t *testing.T) {
+	tr := New()
+	d := engine.Decision{Step: engine.Alert, Interface: "h/eth0", Rule: "S5", Measured: 9000, Threshold: 4000, Window: time.Second,
+		Reason: "S5 unexplained excess: 9000 udp in 1s", Evidence: &commands.Evidence{Rule: "S5", Interface: "h/eth0", BootID: "b", Seq: 4}}
+	tr.Decided(&d, begin, begin)
+	first := one(t, tr.Due(begin, everywhere))
+	if first.Action != commands.Observe || first.Vector != "unexplained excess" || first.Leases != 0 || first.PeakPPS != 9000 || first.Evidence == nil {
+		t.Errorf("%+v", first)
+	}
+	again := begin.Add(10 * time.Minute)
+	if list := tr.Due(again, everywhere); len(list) != 0 {
+		t.Errorf("between alerts: %+v", list)
+	}
+	d.Measured = 12_000
+	tr.Decided(&d, again, again)
+	if r := one(t, tr.Due(again, everywhere)); r.Key() != first.Key() || r.PeakPPS != 12_000 || r.Ended() {
+		t.Errorf("told again: %+v", r)
+	}
+	if r := one(t, tr.Due(again.Add(alertLinger), everywhere)); !r.End.Equal(again) {
+		t.Errorf("told no more: %+v", r)
+	}
+}

@@ -266,7 +266,9 @@ func (d *Desk) write(ctx context.Context, decisions []engine.Decision, from []*r
 			continue
 		}
 		d.attacks.decided(&decisions[i], from[i].End, time.Now())
-		d.attacks.tracker.Rates(from[i]) // with the lease it is known what of it is the attack
+		if i+1 == len(decisions) || from[i+1] != from[i] {
+			d.attacks.tracker.Rates(from[i]) // with the leases it is known what of it is the attack
+		}
 	}
 }
 
@@ -277,10 +279,13 @@ func (d *Desk) tell(x *engine.Decision) {
 	switch x.Step {
 	case engine.Issue:
 		d.stats.Issued.Add(1)
+		e.Step, e.Action = events.StepIssue, string(x.Command.Action)
 	case engine.Renew:
 		d.stats.Renewed.Add(1)
+		e.Step, e.Action = events.StepRenew, string(x.Command.Action)
 	case engine.Release:
 		d.stats.Released.Add(1)
+		e.Step = events.StepRelease
 	case engine.Refuse:
 		d.stats.Refused.Add(1)
 		e.Kind, e.Severity = events.KindBudget, events.Warning

@@ -208,7 +208,7 @@ func TestFromRatesToAnAttackRecord(t *testing.T) {
 		t.Errorf("%s: %+v, %v", r.Key, c, err)
 	}
 	testkit.Eventually(t, 5*time.Second, "the decision is told of", func() bool { return len(d.events(events.KindDecision)) > 0 })
-	if e := d.events(events.KindDecision); len(e) != 1 || e[0].Rule != "R1" || e[0].Key != string(r.Key) || e[0].Host != "h" {
+	if e := d.events(events.KindDecision); len(e) != 1 || e[0].Rule != "R1" || e[0].Key != string(r.Key) || e[0].Host != "h" || e[0].Step != events.StepIssue || e[0].Action != "drop" {
 		t.Errorf("events %+v", e)
 	}
 	testkit.Eventually(t, 10*time.Second, "the attack is told of with what was dropped", func() bool {
