@@ -44,8 +44,8 @@ func runProgram(t *testing.T, args ...string) *program {
 	return p
 }
 
-// say waits for a line that contains text.
-func (p *program) say(t *testing.T, text string, limit time.Duration) {
+// say waits for a line that contains text, and returns it.
+func (p *program) say(t *testing.T, text string, limit time.Duration) string {
 	t.Helper()
 	for timeout := time.After(limit); ; {
 		select {
@@ -54,7 +54,7 @@ func (p *program) say(t *testing.T, text string, limit time.Duration) {
 				t.Fatalf("it ended before it said %q: %v", text, p.cmd.Wait())
 			}
 			if strings.Contains(line, text) {
-				return
+				return line
 			}
 		case <-timeout:
 			t.Fatalf("it did not say %q within %v", text, limit)

@@ -1,6 +1,8 @@
 package e2e_test
 
 import (
+	"bufio"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,4 +40,42 @@ func TestDemoNeedsTheRing(t *testing.T) {
 	if left := remains(id); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
+}
+
+// TestDemoShowsThePage asks for the page where the demo says that it is, and for
+// what it is told: the demo's interface.
+func TestDemoShowsThePage(t *testing.T) {
+	p := runProgram(t, "demo", "-id", labID(t), "-bin", bin(t))
+	line := p.say(t, "watch it at http://", 30*time.Second)
+	url := line[strings.Index(line, "http://"):]
+	if page := read(t, url, "</html>"); !strings.Contains(page, "Onion-Ring") {
+		t.Errorf("%s serves %q", url, page)
+	}
+	read(t, url+"api/stream", `"host":"victim","interface":"weir-data"`)
+	if err := p.end(t, os.Interrupt); err == nil {
+		t.Error("interrupted, the demo says that all went well")
+	}
+}
+
+// read gets url and returns what comes up to the text that is waited for.
+func read(t *testing.T, url, until string) string {
+	t.Helper()
+	r, err := http.NewRequestWithContext(within(t, 20*time.Second), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var got strings.Builder
+	for in := bufio.NewReader(resp.Body); !strings.Contains(got.String(), until); {
+		line, err := in.ReadString('\n')
+		got.WriteString(line)
+		if err != nil {
+			t.Fatalf("%s ended with %v before %q:\n%s", url, err, until, got.String())
+		}
+	}
+	return got.String()
 }
