@@ -74,6 +74,10 @@ test-unit: ## run the tests that need no root
 test-bpf: root ## run the tests of the kernel side and of the probe
 	@.ci/test bpf services/probe
 
+.PHONY: fuzz
+fuzz: root ## random frames through random filters, held against a model (FUZZ_MINUTES=10 FUZZ_SEED=…)
+	@cd bpf && GOWORK=off FUZZ_MINUTES=$(or $(FUZZ_MINUTES),10) go test -count=1 -v -timeout 24h -run 'TestFuzz$$' ./xdp
+
 .PHONY: test-kernels
 test-kernels: root ## run the data plane's tests on Debian's kernels in qemu and on this one (KERNELS=6.1,running RUN=TestFrames RESULTS=file)
 	@command -v qemu-system-x86_64 >/dev/null || apt-get install -y -qq --no-install-recommends qemu-system-x86
