@@ -27,7 +27,7 @@ func boot(ctx context.Context, o *outcome, kernel, image, log string) error {
 		"-netdev", "hubport,id=a,hubid=0", "-device", "virtio-net-pci,netdev=a",
 		"-netdev", "hubport,id=b,hubid=0", "-device", "e1000,netdev=b",
 		"-kernel", kernel, "-initrd", image,
-		"-append", "console=ttyS0 quiet panic=-1 oops=panic")
+		"-append", "console=ttyS0 quiet panic=-1 oops=panic weir.run="+o.tests)
 	var said bytes.Buffer // that the wire leads nowhere, among other things
 	cmd.Stderr = &said
 	o.started = time.Now()
@@ -37,23 +37,26 @@ func boot(ctx context.Context, o *outcome, kernel, image, log string) error {
 	return nil
 }
 
+type program struct {
+	name       string
+	args       []string
+	namespaces uintptr // to make for it
+}
+
 // runHere runs on the running kernel what a virtual machine's first process does.
-func runHere(ctx context.Context, o *outcome, programs string) error {
+func runHere(ctx context.Context, o *outcome, dir string) error {
 	o.started = time.Now()
 	var failed error
-	for _, p := range []struct {
-		name string
-		args []string
-		flag uintptr
-	}{
-		{"xdp.test", []string{"-test.v", "-test.timeout", "10m"}, 0},
-		{"guest", []string{"trial"}, syscall.CLONE_NEWNET}, // interfaces of its own, gone with it
-	} {
-		cmd := exec.CommandContext(ctx, filepath.Join(programs, p.name), p.args...)
-		cmd.Dir = programs
+	programs := []program{{"xdp.test", []string{"-test.v", "-test.timeout", "10m", "-test.run", o.tests}, 0}}
+	if o.tests == "" { // with interfaces of its own, gone with it
+		programs = append(programs, program{"guest", []string{"trial"}, syscall.CLONE_NEWNET})
+	}
+	for _, p := range programs {
+		cmd := exec.CommandContext(ctx, filepath.Join(dir, p.name), p.args...)
+		cmd.Dir = dir
 		cmd.Env = append(cmd.Environ(), "CI=true")
 		cmd.Stderr = os.Stderr
-		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: p.flag}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: p.namespaces}
 		failed = errors.Join(failed, o.watch(cmd, io.Discard))
 	}
 	o.done = failed == nil

@@ -2,7 +2,7 @@
 // meant for: those of Debian's releases, in virtual machines without hardware
 // support, and the one that is running.
 //
-//	kernels [-only 6.1,running] [-cache DIRECTORY] [-results FILE]
+//	kernels [-only 6.1,running] [-run REGEXP] [-cache DIRECTORY] [-results FILE]
 //
 // Each virtual machine boots a kernel as Debian ships it, with a file system that
 // holds two static programs: the tests of bpf/xdp, and guest, which runs them and
@@ -45,19 +45,20 @@ const bootLimit = 15 * time.Minute
 
 func main() {
 	only := flag.String("only", "", "names of kernels, separated by commas; all if empty")
+	tests := flag.String("run", "", "the tests to run, as go test -run; all tests and the trial if empty")
 	cache := flag.String("cache", ".cache/kernels", "directory that keeps what was downloaded")
 	results := flag.String("results", "", "file to write the tables to, besides printing them")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := testKernels(ctx, *only, *cache, *results); err != nil {
+	if err := testKernels(ctx, *only, *tests, *cache, *results); err != nil {
 		fmt.Fprintln(os.Stderr, "kernels:", err)
 		os.Exit(1)
 	}
 }
 
 // testKernels runs from the top of the checkout.
-func testKernels(ctx context.Context, only, cache, results string) error {
+func testKernels(ctx context.Context, only, tests, cache, results string) error {
 	work, err := os.MkdirTemp("", "weir-kernels-")
 	if err != nil {
 		return fmt.Errorf("making a directory: %w", err)
@@ -73,7 +74,8 @@ func testKernels(ctx context.Context, only, cache, results string) error {
 	var all []*outcome
 	var failed error
 	for _, t := range chosen {
-		o, err := test(ctx, t, cache, work)
+		o := &outcome{target: t, tests: tests}
+		err := o.test(ctx, cache, work)
 		if err != nil {
 			o.problems = append(o.problems, err.Error())
 		}
@@ -114,20 +116,19 @@ func choose(only string) ([]target, error) {
 }
 
 // test runs everything on one kernel.
-func test(ctx context.Context, t target, cache, work string) (*outcome, error) {
-	o := &outcome{target: t}
+func (o *outcome) test(ctx context.Context, cache, work string) error {
 	ctx, cancel := context.WithTimeout(ctx, bootLimit)
 	defer cancel()
-	if t.release == "" {
-		return o, runHere(ctx, o, work)
+	if o.release == "" {
+		return runHere(ctx, o, work)
 	}
-	dir := filepath.Join(cache, t.name)
-	if err := fetch(ctx, t, dir); err != nil {
-		return o, err
+	dir := filepath.Join(cache, o.name)
+	if err := fetch(ctx, o.target, dir); err != nil {
+		return err
 	}
-	image := filepath.Join(work, t.name+".cpio")
+	image := filepath.Join(work, o.name+".cpio")
 	if err := writeImage(image, dir, work); err != nil {
-		return o, err
+		return err
 	}
-	return o, boot(ctx, o, filepath.Join(dir, "vmlinuz"), image, filepath.Join(dir, "console.log"))
+	return boot(ctx, o, filepath.Join(dir, "vmlinuz"), image, filepath.Join(dir, "console.log"))
 }

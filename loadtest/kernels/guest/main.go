@@ -58,10 +58,29 @@ func inside() error {
 	if err := loadModules("/modules"); err != nil {
 		return err
 	}
-	return errors.Join(
-		run("/xdp.test", "-test.v", "-test.timeout", "20m"),
-		run("/proc/self/exe", "trial"),
-	)
+	tests, err := asked()
+	if err != nil {
+		return err
+	}
+	err = run("/xdp.test", "-test.v", "-test.timeout", "20m", "-test.run", tests)
+	if tests != "" {
+		return err
+	}
+	return errors.Join(err, run("/proc/self/exe", "trial"))
+}
+
+// asked returns which tests to run: all, if empty.
+func asked() (string, error) {
+	line, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		return "", fmt.Errorf("reading the kernel's command line: %w", err)
+	}
+	for _, word := range strings.Fields(string(line)) {
+		if tests, ok := strings.CutPrefix(word, "weir.run="); ok {
+			return tests, nil
+		}
+	}
+	return "", nil
 }
 
 func run(name string, args ...string) error {
