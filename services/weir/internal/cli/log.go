@@ -110,7 +110,7 @@ func (a *app) printLog(known map[string]attacks.Record, f logFlags, now time.Tim
 			out = append(out, attack{key, r})
 		}
 	}
-	slices.SortFunc(out, func(x, y attack) int { return cmp.Or(x.Start.Compare(y.Start), cmp.Compare(x.Key, y.Key)) })
+	slices.SortFunc(out, byStart)
 	switch {
 	case a.json() && f.follow:
 		for i := range out {
@@ -128,6 +128,9 @@ func (a *app) printLog(known map[string]attacks.Record, f logFlags, now time.Tim
 	}
 	return table(a.Out, "START END INTERFACE RULE VECTOR VICTIM PEAK-PPS PEAK-BPS SOURCES ACTION DROPPED WOULD-DROP LEASES", rows)
 }
+
+// byStart orders attacks.
+func byStart(x, y attack) int { return cmp.Or(x.Start.Compare(y.Start), cmp.Compare(x.Key, y.Key)) }
 
 func attackRow(r *attacks.Record) []string {
 	end := "goes on"
@@ -170,12 +173,17 @@ func (a *app) news(r, old *attacks.Record, told bool) error {
 	default:
 		return nil
 	}
+	_, err := fmt.Fprintf(a.Out, "%s %s %s\n", r.UpdatedAt.UTC().Format("15:04:05"), what, attackText(r))
+	return err
+}
+
+// attackText tells of an attack in a line.
+func attackText(r *attacks.Record) string {
 	row := attackRow(r)
-	line := fmt.Sprintf("%s %s %s: %s %s, victim %s, %s packets/s, %sbit/s at its peak, %s sources, %s, %s dropped, %s would have been",
-		r.UpdatedAt.UTC().Format("15:04:05"), what, row[2], row[3], row[4], row[5], row[6], row[7], row[8], row[9], row[10], row[11])
+	line := fmt.Sprintf("%s: %s %s, victim %s, %s packets/s, %sbit/s at its peak, %s sources, %s, %s dropped, %s would have been",
+		row[2], row[3], row[4], row[5], row[6], row[7], row[8], row[9], row[10], row[11])
 	if r.Ended() {
 		line += ", " + strings.TrimPrefix(row[1], "after ") + " long"
 	}
-	_, err := fmt.Fprintln(a.Out, schemas.Printable(line, 400))
-	return err
+	return schemas.Printable(line, 400)
 }

@@ -22,9 +22,10 @@ import (
 type answer struct {
 	Question string          `json:"question"`
 	Known    bool            `json:"known"`
-	At       time.Time       `json:"at"`     // the broker's time
-	Leases   []explained     `json:"leases"` // those in force first
-	Events   []events.Record `json:"events"` // about these leases, oldest first
+	At       time.Time       `json:"at"`      // the broker's time
+	Leases   []explained     `json:"leases"`  // those in force first
+	Events   []events.Record `json:"events"`  // about leases that concern the question, oldest first
+	Attacks  []attack        `json:"attacks"` // that these were against, oldest first
 }
 
 // explained is one lease with all that the topics say of it.
@@ -55,6 +56,7 @@ type probeSays struct {
 
 func (a *app) whyCommand() *cobra.Command {
 	var evidence bool
+	var since time.Duration
 	cmd := &cobra.Command{
 		Use:   "why ADDRESS|PREFIX|KEY",
 		Short: "Explain what is done to an address, and why: rule, numbers, evidence",
@@ -62,7 +64,8 @@ func (a *app) whyCommand() *cobra.Command {
 			"topics: which rule and which numbers, since when, how many packets were dropped, when\n" +
 			"it lapses, who issued it, whether the probes drop or only count, which allow beats it,\n" +
 			"and the counts that the decision was made of, if they are still retained (an hour).\n" +
-			"Leases that have ended are told of as long as the commands topic has them.\n" +
+			"What has ended is told of as long as the topics have it: events for a week, attacks for\n" +
+			"30 days.\n" +
 			"Exit code 5 if nothing is known.",
 		Example: "  weir why 203.0.113.7\n  weir why 203.0.113.0/24 -o json\n" +
 			"  weir why 'interface:edge-1/eth0|203.0.113.7/32|policy'",
@@ -72,14 +75,15 @@ func (a *app) whyCommand() *cobra.Command {
 			if err != nil {
 				return usage(err)
 			}
-			return a.why(cmd.Context(), q, evidence)
+			return a.why(cmd.Context(), q, evidence, since)
 		},
 	}
+	cmd.Flags().DurationVar(&since, "since", 24*time.Hour, "how far back to look for events, which are kept for a week")
 	cmd.Flags().BoolVar(&evidence, "evidence", true, "fetch the counts that the decision was made of")
 	return cmd
 }
 
-func (a *app) why(ctx context.Context, q why.Question, evidence bool) error {
+func (a *app) why(ctx context.Context, q why.Question, evidence bool, since time.Duration) error {
 	c, err := a.open(ctx)
 	if err != nil {
 		return err
@@ -101,7 +105,7 @@ func (a *app) why(ctx context.Context, q why.Question, evidence bool) error {
 		return err
 	}
 	set.see(time.Now())
-	out := answer{Question: q.String(), At: set.now.UTC(), Leases: []explained{}, Events: []events.Record{}}
+	out := answer{Question: q.String(), At: set.now.UTC(), Leases: []explained{}, Events: []events.Record{}, Attacks: []attack{}}
 	for _, s := range log.Stories(set.now) {
 		if s.Role == why.RoleAny && s.State(set.now) != "in force" {
 			continue
@@ -113,9 +117,13 @@ func (a *app) why(ctx context.Context, q why.Question, evidence bool) error {
 		out.Known = out.Known || s.Role != why.RoleAny
 		out.Leases = append(out.Leases, x)
 	}
-	if out.Events, err = a.eventsOf(ctx, c, out.Leases); err != nil {
+	if out.Events, err = a.eventsOf(ctx, c, q, since); err != nil {
 		return err
 	}
+	if out.Attacks, err = a.attacksOf(ctx, c, q, &out); err != nil {
+		return err
+	}
+	out.Known = out.Known || len(out.Events) > 0 || len(out.Attacks) > 0
 	if a.json() {
 		err = a.printJSON(out)
 	} else {
@@ -185,36 +193,6 @@ func effect(st *seenStatus, s *why.Story, state string, now time.Time) string {
 		return "limiting"
 	}
 	return "dropping"
-}
-
-// eventsBack is how far back events about a lease are looked for.
-const eventsBack = 24 * time.Hour
-
-// maxEvents bounds the events that are shown.
-const maxEvents = 50
-
-// eventsOf returns the latest events about the leases: decisions, refusals,
-// suspensions.
-func (a *app) eventsOf(ctx context.Context, c *broker.Client, leases []explained) ([]events.Record, error) {
-	out := []events.Record{}
-	keys := map[string]bool{}
-	for _, x := range leases {
-		if x.Role != why.RoleAny {
-			keys[schemas.Printable(x.Key, events.MaxKey)] = true
-		}
-	}
-	if len(keys) == 0 {
-		return out, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, a.timeout)
-	defer cancel()
-	err := c.Follow(ctx, c.Topics.Events, broker.Since(time.Now().Add(-eventsBack)), func(r *kgo.Record) bool {
-		if e, err := events.Decode(r.Value); err == nil && keys[e.Key] {
-			out = append(out, e)
-		}
-		return true
-	}, func() bool { return false })
-	return out[max(0, len(out)-maxEvents):], err
 }
 
 // trace fetches the counts that a decision was made of. What is gone is said in

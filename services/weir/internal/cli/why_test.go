@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-net/weir/schemas"
+	"github.com/weir-net/weir/schemas/attacks"
 	"github.com/weir-net/weir/schemas/commands"
 	"github.com/weir-net/weir/schemas/counts"
 	"github.com/weir-net/weir/schemas/events"
@@ -142,6 +143,12 @@ func TestWhyTracesADecisionToItsCounts(t *testing.T) {
 		c.tick(noise, syn("203.0.113.7", 40)) // the flood goes on after the decision
 	}
 	ev := decisions[0].Command.Evidence
+	against := flood("edge-1", "R1", c.end)
+	against.Leases = 3
+	l.putAttack(against)
+	l.putAttack(flood("edge-2", "R1", c.end))
+	l.putAttack(flood("edge-1", "R2", c.end))
+	l.putAttack(flood("edge-1", "R1", c.end.Add(time.Hour)))
 	p := l.startProbe("edge-1")
 	testkit.Eventually(t, 5*time.Second, "the probe applies the lease", func() bool {
 		p.mu.Lock()
@@ -180,10 +187,13 @@ func TestWhyTracesADecisionToItsCounts(t *testing.T) {
 	if len(out.Events) != 1 || out.Events[0].Rule != "R1" {
 		t.Errorf("events %+v", out.Events)
 	}
+	if len(out.Attacks) != 1 || out.Attacks[0].Rule != "R1" || out.Attacks[0].Leases != 3 {
+		t.Errorf("attacks %+v", out.Attacks)
+	}
 
 	r = l.run("why", "203.0.113.7")
 	for _, want := range []string{"203.0.113.7/32 drop at interface:edge-1/eth0: in force, dropping on 1", "R1: measured ", "lapses in ", "policy, offset 0",
-		"edge-1/eth0", "900 packets, 54000 bytes dropped", "in all     900 packets dropped", "window " + strconv.FormatUint(ev.Seq, 10) + " of edge-1/eth0, boot b7c1f0", " syn)"} {
+		"edge-1/eth0 dropping (mode enforce)", "attacks\n  ", "R1 SYN flood, victim -", "900 packets, 54000 bytes dropped", "in all     900 packets dropped", "window " + strconv.FormatUint(ev.Seq, 10) + " of edge-1/eth0, boot b7c1f0", " syn)"} {
 		if !strings.Contains(r.out, want) {
 			t.Errorf("no %q in\n%s", want, r.out)
 		}
@@ -296,5 +306,39 @@ func TestWhyWithoutItsCounts(t *testing.T) {
 		if r.code != ExitOK || len(out.Leases) != 1 || out.Leases[0].Trace == nil || !strings.Contains(out.Leases[0].Trace.Problem, x.want) || out.Leases[0].Trace.Retained {
 			t.Errorf("%s: %+v", x.name, r)
 		}
+	}
+}
+
+// TestWhyOfWhatTheCommandsTopicHasForgotten: a released lease leaves the compacted
+// topic; events and attacks still tell.
+func TestWhyOfWhatTheCommandsTopicHasForgotten(t *testing.T) {
+	l := newLab(t)
+	key := "interface:edge-1/eth0|203.0.113.7/32|policy"
+	for _, e := range []events.Record{
+		{Key: key, Step: events.StepIssue, Action: "drop", Rule: "R1", Reason: "R1 SYN flood from one source: 120 syn in 1s"},
+		{Key: key, Step: events.StepRelease, Rule: "R1", Reason: "released: it was offered at most 50 packets/s for 30s"},
+		{Key: "interface:edge-1/eth0|203.0.113.9/32|policy", Step: events.StepIssue, Rule: "R1", Reason: "another source"},
+		{Key: "no lease's key", Reason: "something else"},
+	} {
+		e.At, e.Service, e.Host, e.Interface, e.Kind, e.Severity = time.Now(), "policy", "edge-1", "eth0", events.KindDecision, events.Info
+		value, err := events.Encode(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.put(l.topics.Events, e.RecordKey(), value)
+	}
+	x := flood("edge-1", "R3", time.Now().Add(-48*time.Hour))
+	x.End, x.Top = x.Start.Add(time.Minute), []attacks.Lease{{Key: key, Packets: 5}}
+	l.putAttack(x)
+	for _, question := range []string{"203.0.113.7", key} {
+		var out answer
+		r := l.run("why", question, "-o", "json")
+		r.into(t, &out)
+		if r.code != ExitOK || !out.Known || len(out.Leases) != 0 || len(out.Events) != 2 || len(out.Attacks) != 1 {
+			t.Errorf("%s: %+v", question, r)
+		}
+	}
+	if r := l.run("why", "203.0.113.8"); r.code != ExitNothing {
+		t.Errorf("a neighbour: %+v", r)
 	}
 }

@@ -22,10 +22,10 @@ const shownWindows = 8
 func (a *app) printWhy(x *answer) error {
 	var b strings.Builder
 	line := func(name, format string, args ...any) {
-		fmt.Fprintf(&b, "  %-11s%s\n", name, schemas.Printable(fmt.Sprintf(format, args...), 400))
+		fmt.Fprintf(&b, "  %-10s %s\n", name, schemas.Printable(fmt.Sprintf(format, args...), 400))
 	}
 	if !x.Known {
-		fmt.Fprintf(&b, "nothing is known of %s: no lease names it, and none that did is on the commands topic any more\n", x.Question)
+		fmt.Fprintf(&b, "nothing is known of %s: no lease names it, and no event or attack that the topics still have\n", x.Question)
 	}
 	for i := range x.Leases {
 		l := &x.Leases[i]
@@ -63,6 +63,12 @@ func (a *app) printWhy(x *answer) error {
 		}
 	}
 	a.printSignatures(&b, x.Leases)
+	if len(x.Attacks) > 0 {
+		fmt.Fprintln(&b, "attacks")
+	}
+	for i := range x.Attacks {
+		fmt.Fprintf(&b, "  %s %s\n", x.Attacks[i].Start.UTC().Format(time.RFC3339), attackText(&x.Attacks[i].Record))
+	}
 	if len(x.Events) > 0 {
 		fmt.Fprintln(&b, "events")
 		for _, e := range x.Events {
