@@ -151,9 +151,9 @@ func TestTargetsAreMissedWhenTheyAre(t *testing.T) {
 	calm := &item{name: "calm", label: &Label{Label: capture.Label{Category: "benign", Expected: "none"}}}
 	perfect := func() []*outcome {
 		return []*outcome{
-			{policy: weir, job: &job{item: attack, what: "full"}, first: time.Second, firstDrop: 1300 * time.Millisecond, hit: true,
+			{policy: weir, job: &job{item: attack, what: runFull}, first: time.Second, firstDrop: 1300 * time.Millisecond, hit: true,
 				attack: tally{100_000, 97_000}, benign: tally{10_000, 0}, visitors: tally{1000, 0}, signatures: 1},
-			{policy: weir, job: &job{item: calm, what: "5×"}, benign: tally{10_000, 0}},
+			{policy: weir, job: &job{item: calm, what: runFast}, benign: tally{10_000, 0}},
 		}
 	}
 	for what, c := range map[string]struct {

@@ -41,7 +41,8 @@ type outcome struct {
 	rules     map[string]int // leases by rule
 
 	attack, benign tally
-	visitors       tally // of the attacked host, since the attack began
+	withheld       uint64 // attack packets that a client without an answer does not send
+	visitors       tally  // of the attacked host, since the attack began
 	blocked        map[netip.Addr]bool
 	perSource      int // leases
 	signatures     int
@@ -128,7 +129,7 @@ func (p *play) sort(out *outcome, dropped func(m *mark, source netip.Addr) uint6
 // outcomes are Weir's and, of runs that are long enough, those of thresholds.
 func (p *play) outcomes() ([]*outcome, error) {
 	w, err := p.weir()
-	if err != nil || p.what == "short" {
+	if err != nil || p.what == runShort || p.what == runAnswered {
 		return []*outcome{w}, err
 	}
 	out := []*outcome{w}
@@ -142,7 +143,7 @@ func (p *play) outcomes() ([]*outcome, error) {
 
 func (p *play) weir() (*outcome, error) {
 	out := &outcome{
-		policy: weir, job: p.job, first: p.first, firstDrop: p.firstDrop,
+		policy: weir, job: p.job, first: p.first, firstDrop: p.firstDrop, withheld: p.withheld,
 		rules: make(map[string]int), blocked: make(map[netip.Addr]bool),
 	}
 	p.sort(out, func(m *mark, source netip.Addr) uint64 { return m.sums[source].dropped })

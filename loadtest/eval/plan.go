@@ -18,6 +18,9 @@ var (
 	full      = phases{20 * time.Second, 20 * time.Second, 20 * time.Second}
 	fullQuick = phases{5 * time.Second, 10 * time.Second, 3 * time.Second}
 	short     = phases{12 * time.Second, 5 * time.Second, 0}
+
+	answered      = phases{12 * time.Second, 20 * time.Second, 0}
+	answeredQuick = phases{12 * time.Second, 10 * time.Second, 0}
 )
 
 const (
@@ -51,12 +54,19 @@ func (e *evaluation) attacks(items []*item, it *item) []*job {
 			phase: rand.N(phaseSpan), attackFrames: frames, backdrop: newBackdrop(items, it, x.lead+x.attack+x.tail),
 		}
 	}
+	x, again := full, answered
 	if e.Quick {
-		return []*job{run("full", fullQuick)}
+		x, again = fullQuick, answeredQuick
 	}
-	out := []*job{run("full", full)}
+	out := []*job{run(runFull, x)}
+	if it.label.Expected == wantLimit {
+		out = append(out, run(runAnswered, again))
+	}
+	if e.Quick {
+		return out
+	}
 	for range shortRuns {
-		out = append(out, run("short", short))
+		out = append(out, run(runShort, short))
 	}
 	return out
 }
@@ -69,9 +79,9 @@ func (e *evaluation) ordinary(it *item) []*job {
 	}
 	switch {
 	case it.kindOf() == kindAlert:
-		return []*job{run("native", 20*time.Second, 1)}
+		return []*job{run(runNative, 20*time.Second, 1)}
 	case e.Quick:
-		return []*job{run("5×", 15*time.Second, 5)}
+		return []*job{run(runFast, 15*time.Second, 5)}
 	}
-	return []*job{run("native", time.Minute, 1), run("5×", 30*time.Second, 5)}
+	return []*job{run(runNative, time.Minute, 1), run(runFast, 30*time.Second, 5)}
 }

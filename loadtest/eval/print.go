@@ -46,7 +46,7 @@ func (e *evaluation) print(outcomes []*outcome) error {
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("printing: %w", err)
 	}
-	fmt.Fprintf(e.Out, "\nThresholds are computed from the counts of the same runs, as if they acted without delay.\n%d runs, %d captures at once, in %v\n", e.done, e.Parallel, time.Since(e.start).Round(time.Second))
+	fmt.Fprintf(e.Out, "\nanswered: what passes of an attacker who sends nothing on a connection whose SYN was dropped; a replay does.\nThe target is held against that, and against the replay where no connections are opened.\nThresholds are computed from the counts of the same runs, as if they acted without delay.\n%d runs, %d captures at once, in %v\n", e.done, e.Parallel, time.Since(e.start).Round(time.Second))
 	if missed > 0 {
 		return fmt.Errorf("%w: %d", ErrMissed, missed)
 	}
@@ -65,10 +65,10 @@ func policiesOf(outcomes []*outcome) []string {
 }
 
 func printAttacks(w *tabwriter.Writer, s *summary) {
-	fmt.Fprint(w, "attack\texpected\tfound\tp50 ms\tp99 ms\tpassed %\tbenign dropped\tblocked\tvisitors pass %\tsource leases\tsignatures\trules\t\n")
+	fmt.Fprint(w, "attack\texpected\tfound\tp50 ms\tp99 ms\tpassed %\tanswered %\tbenign dropped\tblocked\tvisitors pass %\tsource leases\tsignatures\trules\t\n")
 	for _, l := range s.attacks {
-		fmt.Fprintf(w, "%s\t%s\t%d of %d\t%.0f\t%.0f\t%.1f\t%d of %d\t%d\t%s\t%d\t%d\t%s\t\n", l.item.name, l.item.label.Expected, l.hits, l.runs,
-			ms(quantile(l.times, 0.5)), ms(quantile(l.times, 0.99)), 100-l.attack.share(), l.benign.dropped, l.benign.packets,
+		fmt.Fprintf(w, "%s\t%s\t%d of %d\t%.0f\t%.0f\t%s\t%s\t%d of %d\t%d\t%s\t%d\t%d\t%s\t\n", l.item.name, l.item.label.Expected, l.hits, l.runs,
+			ms(quantile(l.times, 0.5)), ms(quantile(l.times, 0.99)), passing(l.attack), passing(l.answered), l.benign.dropped, l.benign.packets,
 			len(l.blocked), passing(l.visitors), l.perSource, l.signatures, rulesOf(l))
 	}
 }

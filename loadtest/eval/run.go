@@ -15,13 +15,22 @@ import (
 // job is one run of one capture.
 type job struct {
 	item *item
-	what string // "full", "short", "native", "5×"
+	what string // one of the constants below
 
 	backdrop           backdrop // of attacks
 	lead, attack, tail time.Duration
 	attackFrames       []capture.Frame
 	phase              time.Duration // the attack begins so much later than lead
 }
+
+// The runs.
+const (
+	runFull     = "full"     // the protocol's
+	runShort    = "short"    // its beginning once more
+	runAnswered = "answered" // the attacker needs answers
+	runNative   = "native"   // of ordinary traffic, at its own speed
+	runFast     = "5×"
+)
 
 // play is the traffic of one run.
 type play struct {
@@ -32,6 +41,7 @@ type play struct {
 	late map[int64]bool // offsets of decisions about the run before
 
 	sent        uint64 // frames, by both senders
+	withheld    uint64 // frames that a client without an answer does not send
 	drops       uint64 // as the driver counts them
 	first       time.Duration
 	firstDrop   time.Duration
@@ -45,16 +55,39 @@ type player struct {
 	done   chan struct{}
 }
 
-func (p *play) start(ctx context.Context, frames []capture.Frame, loops int, span time.Duration) *player {
+// start plays on a thread of the clients' namespace.
+func (p *play) start(run func() (replay.Result, error)) *player {
 	out := &player{done: make(chan struct{})}
 	go func() {
 		defer close(out.done)
 		out.err = p.site.lab.Do(lab.Clients, func() (err error) {
-			out.result, err = replay.Player{Frames: frames, Interface: lab.DataInterface, Loops: loops, Duration: span}.Run(ctx)
+			out.result, err = run()
 			return err
 		})
 	}()
 	return out
+}
+
+// startAttack plays the attack blindly, or as a client that needs an answer.
+func (p *play) startAttack(ctx context.Context) (*player, error) {
+	if p.what == runAnswered {
+		a, err := newAnswering(p.site.lab, p.attackFrames)
+		if err != nil {
+			return nil, err
+		}
+		return p.start(func() (replay.Result, error) {
+			result, err := a.run(ctx, p.attack)
+			p.withheld = a.withheld
+			return result, errors.Join(err, a.close())
+		}), nil
+	}
+	loops := 1
+	if p.item.kindOf() == kindAttack {
+		loops = -1
+	}
+	return p.start(func() (replay.Result, error) {
+		return replay.Player{Frames: p.attackFrames, Interface: lab.DataInterface, Loops: loops, Duration: p.attack}.Run(ctx)
+	}), nil
 }
 
 // run plays the backdrop, and the attack once lead is over.
@@ -67,7 +100,9 @@ func (p *play) run(ctx context.Context) error {
 	}
 	var players []*player
 	if len(p.backdrop.frames) > 0 {
-		players = append(players, p.start(ctx, p.backdrop.frames, 1, p.lead+p.attack+p.tail))
+		players = append(players, p.start(func() (replay.Result, error) {
+			return replay.Player{Frames: p.backdrop.frames, Interface: lab.DataInterface, Duration: p.span()}.Run(ctx)
+		}))
 	}
 	if err := p.release(ctx); err != nil {
 		return err
@@ -77,11 +112,10 @@ func (p *play) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	loops := 1
-	if p.item.kindOf() == kindAttack {
-		loops = -1
+	attack, err := p.startAttack(ctx)
+	if err != nil {
+		return err
 	}
-	attack := p.start(ctx, p.attackFrames, loops, p.attack)
 	players = append(players, attack)
 	if err := p.watchDrops(ctx, before, attack.done); err != nil {
 		return err

@@ -17,6 +17,7 @@ type line struct {
 	times      []time.Duration // to mitigate
 	stages     []scenario.Stages
 	attack     tally // of full runs
+	answered   tally // of runs in which the attacker needs answers
 	benign     tally
 	visitors   tally
 	blocked    map[netip.Addr]bool
@@ -42,6 +43,7 @@ type summary struct {
 	times           []time.Duration
 	stages          []scenario.Stages
 	attack, benign  tally
+	answered        tally // attacks, with answers where they need them
 	visitors        tally
 	blocked         int // sources, each capture's by itself
 	perSourceWrong  int // leases on single sources for signature attacks
@@ -89,9 +91,12 @@ func (l *line) add(o *outcome) {
 		l.times = append(l.times, d)
 		l.stages = append(l.stages, o.stages)
 	}
-	if o.job.what == "full" || l.item.kindOf() == kindAlert {
+	switch {
+	case o.job.what == runFull, l.item.kindOf() == kindAlert:
 		l.attack.add(o.attack)
 		l.visitors.add(o.visitors)
+	case o.job.what == runAnswered:
+		l.answered.add(tally{o.attack.packets + o.withheld, o.attack.dropped + o.withheld})
 	}
 	l.benign.add(o.benign)
 	l.perSource += o.perSource
@@ -120,6 +125,11 @@ func (s *summary) add(l *line) {
 	s.times = append(s.times, l.times...)
 	s.stages = append(s.stages, l.stages...)
 	s.attack.add(l.attack)
+	if l.answered.packets > 0 {
+		s.answered.add(l.answered)
+	} else {
+		s.answered.add(l.attack)
+	}
 	s.visitors.add(l.visitors)
 	if l.visitors.packets > 0 && l.visitors.dropped == l.visitors.packets {
 		s.visitorsStarved++
@@ -155,8 +165,8 @@ const (
 
 func (s *summary) targets() []target {
 	passed := 0.0
-	if s.attack.packets > 0 {
-		passed = 100 - s.attack.share()
+	if s.answered.packets > 0 {
+		passed = 100 - s.answered.share()
 	}
 	return []target{
 		{"attacks found", float64(s.found), float64((foundOf*len(s.attacks) + 10) / 11), true, ""},
