@@ -277,6 +277,36 @@ func TestLeaseLivesAsLongAsTheAttack(t *testing.T) {
 	}
 }
 
+// TestLeaseForAHostAddsUpItsInterfaces: the one that drops nothing must neither
+// hide nor feign what the other drops.
+func TestLeaseForAHostAddsUpItsInterfaces(t *testing.T) {
+	e := newEngine(t)
+	e.WholeHost = true
+	d := e.Rates(record(source("203.0.113.9", packets{syn: 500}, packets{syn: 500}, 1)), now)
+	if len(d) != 1 || d[0].Command.Target.String() != "host:h" {
+		t.Fatalf("decisions %+v", d)
+	}
+	var drops uint64
+	var out []Decision
+	for s := 1; s <= 200; s++ {
+		at := now.Add(time.Duration(s) * time.Second)
+		if s <= 100 {
+			drops += 500
+		}
+		for _, ifname := range []string{"eth0", "eth1"} {
+			x := &status.Record{Host: "h", Interface: ifname, At: at}
+			x.Filter.Drops = []status.LeaseDrops{{Key: d[0].Key}}
+			if ifname == "eth0" {
+				x.Filter.Drops[0].Packets = drops
+			}
+			out = append(out, e.Status(x, true, at)...)
+		}
+	}
+	if r, n := steps(out, Release), steps(out, Renew); r != 1 || n < 2 || n > 4 {
+		t.Errorf("%d releases and %d renewals", r, n)
+	}
+}
+
 func TestUnattendedLeaseLapses(t *testing.T) {
 	e := newEngine(t)
 	e.Rates(record(source("203.0.113.9", packets{syn: 500}, packets{syn: 500}, 1)), now)

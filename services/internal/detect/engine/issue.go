@@ -17,13 +17,20 @@ type lease struct {
 	issuedAt  time.Time
 	before    time.Time // expiresAt as it was before the last renewal
 	renewals  int
-	drops     uint64
-	dropsAt   time.Time
+	tallies   []tally   // by interface: a lease for a host has several
 	busyAt    time.Time // when more than the share was last offered to it
-	pps       float64   // offered
+	pps       float64   // offered, on all interfaces
 	relapse   time.Duration
 	careful   bool // never to become a drop
 	regular   bool // on a source of quiet hours
+}
+
+// tally is what a lease has dropped on one interface.
+type tally struct {
+	on    interfaceName
+	drops uint64
+	at    time.Time
+	pps   float64 // offered
 }
 
 type past struct {

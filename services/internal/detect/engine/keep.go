@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -129,22 +130,33 @@ func (e *Engine) setOf(w *watched, m *commands.Match) *rules.Set {
 	return w.set
 }
 
-// offered brings what a lease is offered up to date. A limit that drops lets its
-// rate through besides.
-func (l *lease) offered(drops uint64, bar float64, now time.Time) {
-	span := now.Sub(l.dropsAt)
-	if l.dropsAt.IsZero() || drops < l.drops {
-		l.drops, l.dropsAt = drops, now // first look, or the entry was made anew
-		return
+// offered brings what a lease is offered up to date by what it has dropped on an
+// interface. A limit that drops lets its rate through besides.
+func (l *lease) offered(on interfaceName, drops uint64, bar float64, now time.Time) {
+	i := slices.IndexFunc(l.tallies, func(x tally) bool { return x.on == on })
+	if i < 0 {
+		i = len(l.tallies)
+		l.tallies = append(l.tallies, tally{on: on, drops: drops, at: now})
 	}
+	x := &l.tallies[i]
+	if drops < x.drops {
+		x.drops, x.at = drops, now // the entry was made anew
+	}
+	span := now.Sub(x.at)
 	if span < 900*time.Millisecond {
 		return
 	}
-	l.pps = float64(drops-l.drops) / span.Seconds()
-	if l.pps > 0 && l.command.Action == commands.RateLimit {
-		l.pps += float64(rateOf(&l.command))
+	x.pps = float64(drops-x.drops) / span.Seconds()
+	if x.pps > 0 && l.command.Action == commands.RateLimit {
+		x.pps += float64(rateOf(&l.command))
 	}
-	l.drops, l.dropsAt = drops, now
+	x.drops, x.at = drops, now
+	l.pps = 0
+	for i := range l.tallies {
+		if now.Sub(l.tallies[i].at) <= StaleAfter {
+			l.pps += l.tallies[i].pps
+		}
+	}
 	if l.pps > bar {
 		l.busyAt = now
 	}
@@ -154,7 +166,7 @@ func (e *Engine) keep(key string, l *lease, drops uint64, w *watched, now time.T
 	set := e.setOf(w, &l.command.Match)
 	bar := l.threshold * set.Lease.RenewShare
 	l.relapse = set.Lease.Relapse
-	l.offered(drops, bar, now)
+	l.offered(interfaceName{w.host, w.ifname}, drops, bar, now)
 	// Who came back gets a longer lease, and is watched for longer.
 	quiet := max(set.Lease.Quiet, min(l.command.TTL, set.Lease.Quiet*(l.command.TTL/max(1, set.Lease.First))))
 	idle := now.Sub(l.busyAt)

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/weir-net/weir/schemas"
 )
@@ -36,7 +37,7 @@ func (t *turn) unexplained() {
 		if v := t.heaviest(c); v.IsValid() {
 			to = v.String()
 		}
-		t.alert(Alert, u.ID+" "+c.String(), u.Again, &order{rule: u.ID, measured: pps, threshold: bar, window: t.r.End.Sub(t.r.Start)},
+		t.alert(Alert, u.ID+" "+c.String(), u.Again, &order{rule: u.ID, measured: pps, threshold: bar, window: time.Second},
 			fmt.Sprintf("%s %s: %.0f %s in 1s (≥ %.0f, usually %.0f and up to %.0f), most of it to %s", u.ID, u.Name, pps, c, bar, usual.ewma, usual.peak(), to))
 	}
 }
