@@ -26,7 +26,7 @@ func frames(ctx context.Context, c Config) (tables []results.Experiment, err err
 	}
 	var b bench
 	defer func() { err = errors.Join(err, b.close()) }()
-	if err := b.addPeers(c.Entries, [][2]string{nothing}); err != nil {
+	if err := b.addPeers(1, [][2]string{nothing}); err != nil {
 		return nil, err
 	}
 	for _, f := range []struct {

@@ -30,6 +30,7 @@ const (
 const (
 	rowIdle       = "idle: Weir on, no flood"
 	rowUnfiltered = "not filtered"
+	rowFiltered   = rowNative + ", dropping"
 )
 
 var (
@@ -81,7 +82,7 @@ func kone(ctx context.Context, c Config) (tables []results.Experiment, err error
 	if err != nil {
 		return nil, err
 	}
-	weir := wire.XDP(rowNative+", dropping", w.Program, false)
+	weir := wire.XDP(rowFiltered, w.Program, false)
 	floods := []struct {
 		column string
 		flood  wire.Flooding
@@ -92,7 +93,7 @@ func kone(ctx context.Context, c Config) (tables []results.Experiment, err error
 	}
 	treatments := []wire.Treatment{
 		wire.Nothing(rowUnfiltered), weir, wire.XDP(rowXDPDrop, nothingAt, false),
-		wire.NFT("nftables, netdev ingress set", attackers), wire.IPSet("iptables raw, ipset hash:ip", attackers),
+		wire.NFT(rowNFT, attackers), wire.IPSet(rowIPSet, attackers),
 	}
 	k := koneRun{ctx: ctx, c: c, x: x, host: &host, each: &each, machine: &machine, rate: &rate}
 	idle := weir

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/weir-net/weir/bpf/xdp"
 	"github.com/weir-net/weir/loadtest/bench/peers"
 	"github.com/weir-net/weir/loadtest/bench/results"
 	"github.com/weir-net/weir/loadtest/bench/testrun"
+	"github.com/weir-net/weir/loadtest/lab"
 )
 
 // Numbers of sources that packets do not come from, for leases that match none.
@@ -28,11 +30,15 @@ const (
 	columnPassing  = "100k sources, none listed"
 	column10kAll   = "10k sources, all listed"
 	column1MAll    = "1M sources, all listed"
+	columnBulk     = "leases per second"
 	leasesPerPut   = 8192 // as many as a record of the topic's replay brings
 	prefixLeases   = 100_000
 	exactFewLeases = 10_000
 	exactAllLeases = 1_000_000
 )
+
+// bulkOf names a row of the loading.
+func bulkOf(row string) string { return "Weir, " + row }
 
 // exactLeases returns drops of the sources numbered from first.
 func exactLeases(first, n uint32) []xdp.Entry {
@@ -71,12 +77,61 @@ func load(w *testrun.Weir, entries []xdp.Entry) (time.Duration, error) {
 	return time.Since(start), nil
 }
 
+// limits are leases on the sources numbered from first that never take effect.
+func limits(first, n uint32) []xdp.Entry {
+	entries := exactLeases(first, n)
+	for i := range entries {
+		entries[i].Action, entries[i].PPS = xdp.ActionRateLimit, 10_000_000
+	}
+	return entries
+}
+
+// signatures are drops of what the victim is not sent: the hardest to tell from
+// what it is.
+func signatures(n int) []xdp.Entry {
+	entries := make([]xdp.Entry, n)
+	for i := range entries {
+		entries[i] = xdp.Entry{
+			Match:  xdp.Match{Destination: netip.PrefixFrom(lab.VictimAddress, 32), Protocol: 6, DestinationPort: uint16(1000 + i)},
+			Action: xdp.ActionDrop, Interfaces: ^uint64(0),
+		}
+	}
+	return entries
+}
+
+// loaded is a data plane with leases, and the comparisons that it is part of.
+type loaded struct {
+	row     string
+	entries []xdp.Entry
+	in      []*bench
+}
+
+// open loads it and returns how many leases per second that were.
+func (l loaded) open(c Config) (rate float64, err error) {
+	w, err := testrun.OpenWeir(xdp.Config{SourceWays: c.Entries, MaxLeases: exactAllLeases + prefixLeases})
+	if err != nil {
+		return 0, err
+	}
+	l.in[0].closers = append(l.in[0].closers, w.Close)
+	took, err := load(w, l.entries)
+	if err != nil {
+		return 0, err
+	}
+	for _, b := range l.in {
+		if err := b.add(testrun.NewSubject(l.row, w.Program, testrun.SYN())); err != nil {
+			return 0, err
+		}
+	}
+	return float64(len(l.entries)) / took.Seconds(), nil
+}
+
 // leases measures what loaded leases cost packets that match none, what packets
 // cost that match, and how fast leases are loaded.
 func leases(ctx context.Context, c Config) (tables []results.Experiment, err error) {
 	cost := results.Experiment{
 		ID: "leases", Title: "Cost per packet by leases loaded", Unit: "net ns per packet", Versus: rowNoLease,
-		Method: "Sources and leases are spread over all of IPv4. Prefixes are /24 to /31. Listed packets are dropped.",
+		Method: "Sources and leases are spread over all of IPv4. Prefixes are /24 to /31. " +
+			"Listed packets are dropped, but where it says rate limits.",
 	}
 	bulk := results.Experiment{
 		ID: "bulk", Title: "Loading leases in bulk", Unit: "leases per second",
@@ -85,44 +140,31 @@ func leases(ctx context.Context, c Config) (tables []results.Experiment, err err
 	passing, listed10k, listed1M := &bench{}, &bench{}, &bench{}
 	defer func() { err = errors.Join(err, listed1M.close(), listed10k.close(), passing.close()) }()
 	for _, b := range []*bench{passing, listed10k, listed1M} {
-		if err := b.addPeers(c.Entries, [][2]string{nothing}); err != nil {
+		if err := b.addPeers(1, [][2]string{nothing}); err != nil {
 			return nil, err
 		}
 	}
-	cfg := xdp.Config{SourceWays: c.Entries, MaxLeases: exactAllLeases + prefixLeases}
-	for _, l := range []struct {
-		row     string
-		entries []xdp.Entry
-	}{
-		{rowNoLease, nil},
-		{row10k, exactLeases(strangers, exactFewLeases)},
-		{row1M, exactLeases(strangers, exactAllLeases)},
-		{rowPrefixes, prefixesOf(strangerPrefixes, prefixLeases)},
+	for _, l := range []loaded{
+		{rowNoLease, nil, []*bench{passing, listed10k, listed1M}},
+		{row10k, exactLeases(strangers, exactFewLeases), []*bench{passing, listed10k}},
+		{row1M, exactLeases(strangers, exactAllLeases), []*bench{passing, listed1M}},
+		{rowPrefixes, prefixesOf(strangerPrefixes, prefixLeases), []*bench{passing}},
+		{"10k exact, rate limits not reached", limits(strangers, exactFewLeases), []*bench{listed10k}},
+		{"256 signatures of the victim, other ports", signatures(xdp.MaxSignatures), []*bench{passing}},
 	} {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
+		if c.Quick && !slices.Contains([]string{rowNoLease, row10k, row1M}, l.row) {
+			continue
+		}
 		fmt.Fprintf(c.Log, "leases: loading %s\n", l.row)
-		w, err := passing.addWeir(l.row, cfg, testrun.SYN())
+		rate, err := l.open(c)
 		if err != nil {
 			return nil, err
 		}
-		took, err := load(w, l.entries)
-		if err != nil {
-			return nil, err
-		}
-		if len(l.entries) > 0 {
-			rate := float64(len(l.entries)) / took.Seconds()
-			bulk.Add("Weir, "+l.row, "load", rate, 0, 0)
-		}
-		// The same data planes are asked by sources that all are listed. The
-		// leases of strangers are theirs by number only.
-		for b, row := range map[*bench]string{listed10k: row10k, listed1M: row1M} {
-			if l.row == row || l.row == rowNoLease {
-				if err := b.add(testrun.NewSubject(l.row, w.Program, testrun.SYN())); err != nil {
-					return nil, err
-				}
-			}
+		if len(l.entries) >= exactFewLeases {
+			bulk.Add(bulkOf(l.row), columnBulk, rate, 0, 0)
 		}
 	}
 	for _, m := range []struct {

@@ -27,6 +27,8 @@ const (
 	rowGeneric = "Weir, generic"
 	rowTCX     = "Weir, TCX"
 	rowNone    = "no program"
+	rowNFT     = "nftables, netdev ingress set"
+	rowIPSet   = "iptables raw, ipset hash:ip"
 )
 
 // toVictim returns the SYN as the victim takes it for its own.
@@ -91,7 +93,7 @@ func live(ctx context.Context, c Config) (tables []results.Experiment, err error
 	}
 	dropping := []wire.Treatment{
 		wire.XDP(rowXDPDrop, of["nothing"], false), wire.XDP(rowKOne, of["kone"], false), wire.XDP(rowNative, w.Program, false), wire.XDP(rowGeneric, w.Program, true),
-		wire.NFT("nftables, netdev ingress set", blocked), wire.IPSet("iptables raw, ipset hash:ip", blocked),
+		wire.NFT(rowNFT, blocked), wire.IPSet(rowIPSet, blocked),
 	}
 	if err := liveColumns(ctx, c, v, toVictim(), dropping, &drops); err != nil {
 		return nil, err

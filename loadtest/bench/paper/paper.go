@@ -26,8 +26,8 @@ type section struct {
 // firstSection is the number of the first experiment: the template has those before.
 const firstSection = 4
 
-// Write writes README.md and its plots into dir.
-func Write(r *results.Report, dir string) error {
+// Write writes README.md, which begins with the summary, and its plots into dir.
+func Write(r *results.Report, summary, dir string) error {
 	t, err := template.New("page").Parse(page)
 	if err != nil {
 		return fmt.Errorf("reading the page's template: %w", err)
@@ -37,7 +37,7 @@ func Write(r *results.Report, dir string) error {
 		Summary  string
 		Sections []section
 		Last     int
-	}{Report: r, Summary: summary(r), Last: firstSection + len(r.Experiments)}
+	}{Report: r, Summary: summary, Last: firstSection + len(r.Experiments)}
 	for i := range r.Experiments {
 		e := &r.Experiments[i]
 		s := section{Number: firstSection + i, Title: e.Title, Method: e.Method, Table: table(e)}
@@ -57,20 +57,6 @@ func Write(r *results.Report, dir string) error {
 		return fmt.Errorf("writing the page: %w", err)
 	}
 	return nil
-}
-
-// summary says in a sentence how many promises are kept.
-func summary(r *results.Report) string {
-	met, measured := 0, 0
-	for _, g := range r.Goals {
-		if g.Met() {
-			met++
-		}
-		if !g.Missing {
-			measured++
-		}
-	}
-	return fmt.Sprintf("Of %d promises about the data plane, %d were measured and %d of these are kept on this machine.", len(r.Goals), measured, met)
 }
 
 // table is the experiment in Markdown, with ratios to the row Versus.

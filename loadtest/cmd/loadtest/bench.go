@@ -68,7 +68,7 @@ func runDataplane(ctx context.Context, args []string) error {
 	if *dir == "" {
 		return failed
 	}
-	return errors.Join(failed, report.Save(filepath.Join(*dir, resultsFile)), paper.Write(report, *dir))
+	return errors.Join(failed, report.Save(filepath.Join(*dir, resultsFile)), paper.Write(report, dataplane.Summary(report), *dir))
 }
 
 // runPage writes the page of results that were measured before.
@@ -86,5 +86,5 @@ func runPage(_ context.Context, args []string) error {
 		return fmt.Errorf("there are no results in %s", *dir)
 	}
 	report.Goals = dataplane.Goals(report)
-	return paper.Write(report, *dir)
+	return paper.Write(report, dataplane.Summary(report), *dir)
 }
