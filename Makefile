@@ -144,7 +144,7 @@ bench-ring: packages ## load of the page: 1,000 interfaces of 50 sources at 4 up
 .PHONY: fmt
 fmt: ## format Go and C
 	@gofmt -w $(MODULES) .ci
-	@clang-format -i bpf/include/*.h bpf/xdp/*.h bpf/xdp/*.c
+	@clang-format -i bpf/include/*.h bpf/xdp/*.h bpf/xdp/*.c loadtest/bench/peers/*.c
 
 ENGINE ?= docker
 .PHONY: images
