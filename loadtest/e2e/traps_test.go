@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"syscall"
 	"testing"
@@ -11,9 +12,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/weir-net/weir/loadtest/lab"
 	"github.com/weir-net/weir/loadtest/scenario"
 	"github.com/weir-net/weir/loadtest/stack"
+	"github.com/weir-net/weir/loadtest/traffic"
+	"github.com/weir-net/weir/loadtest/watch"
 	"github.com/weir-net/weir/schemas"
+	"github.com/weir-net/weir/schemas/events"
 )
 
 // recreate deletes a topic and creates it again as the contract has it: it is
@@ -65,6 +70,68 @@ func TestCountsRecreated(t *testing.T) {
 		if err := s.Stack.Alive(); err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// TestEveryTopicRecreated does that to all topics at once, as somebody does who
+// starts all over, with the services running. What the topics held is gone, the
+// mode and the leases too; everything that is ordered from then on works.
+func TestEveryTopicRecreated(t *testing.T) {
+	onBothBrokers(t, func(t *testing.T, brokers string) {
+		s, first := floodedOn(t, brokers)
+		if _, err := first.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		topics := s.Stack.Topics
+		for _, topic := range []string{topics.Commands, topics.Rates, topics.Status, topics.Events, topics.Counts} {
+			recreate(t, s, topic)
+		}
+		start := time.Now()
+		eventually(t, 40*time.Second, "a mode is applied by every live probe", func() error {
+			return s.Enforce(within(t, 20*time.Second))
+		})
+		t.Logf("a command is applied and reported %v after the last topic was recreated", time.Since(start).Round(10*time.Millisecond))
+		flood, err := s.Crew.Raw(traffic.RawFlood{
+			Destination: lab.VictimAddress, Port: 9, UDP: true, Payload: 32, PPS: 10_000,
+			Sources: traffic.SourcesOf(lab.HTTPAttackers, 4),
+		}, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, 30*time.Second, "a flood of other sources is dropped", func() error {
+			from := mark(t, s)
+			time.Sleep(50 * time.Millisecond)
+			return from.allDropped(t, s)
+		})
+		eventually(t, 20*time.Second, "the new events topic tells of the decision", func() error {
+			return told(t, s, events.KindDecision)
+		})
+		if _, err := flood.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Stack.Alive(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// told reads the events topic anew and looks for a kind.
+func told(t *testing.T, s *scenario.Scenario, kind string) error {
+	t.Helper()
+	var log watch.Log[watch.Event]
+	r, err := watch.Read(within(t, 10*time.Second), s.Stack.Brokers, watch.FromStart,
+		map[string]func(watch.Record){s.Stack.Topics.Events: watch.Events(&log)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	return await(3*time.Second, func() error {
+		for _, e := range log.All() {
+			if e.Event.Kind == kind {
+				return nil
+			}
+		}
+		return fmt.Errorf("%d events, none of them a %s", log.Len(), kind)
 	})
 }
 
