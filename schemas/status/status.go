@@ -43,7 +43,7 @@ type Record struct {
 	BootID          string               `json:"boot_id"`
 	At              time.Time            `json:"at"`
 	Mode            string               `json:"mode"`       // enforce, observe, off
-	XDPMode         string               `json:"xdp_mode"`   // native, generic, offload
+	XDPMode         string               `json:"xdp_mode"`   // native, generic, offload, tcx
 	XDPReason       string               `json:"xdp_reason"` // why that one
 	Components      map[string]Component `json:"components"` // "filter": commands
 	Filter          Filter               `json:"filter"`
