@@ -17,6 +17,7 @@ import (
 
 	"github.com/weir-net/weir/schemas/commands"
 	"github.com/weir-net/weir/schemas/counts"
+	"github.com/weir-net/weir/schemas/events"
 	"github.com/weir-net/weir/services/internal/detect/engine"
 	"github.com/weir-net/weir/services/internal/detect/rules"
 	"github.com/weir-net/weir/services/internal/detect/window"
@@ -73,6 +74,13 @@ func (r *Run) Command(x *history.Record, before bool) {
 	}
 	for _, s := range []*side{r.old, r.new} {
 		s.engine.Command(&l, r.at(x.Timestamp))
+	}
+}
+
+// Event takes a record of the events topic.
+func (r *Run) Event(x *history.Record) {
+	if e, err := events.Decode(x.Value); err == nil {
+		r.done.told(&e, x.Timestamp)
 	}
 }
 

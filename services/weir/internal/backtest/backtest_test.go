@@ -12,6 +12,7 @@ import (
 	"github.com/weir-net/weir/schemas"
 	"github.com/weir-net/weir/schemas/commands"
 	"github.com/weir-net/weir/schemas/counts"
+	"github.com/weir-net/weir/schemas/events"
 	"github.com/weir-net/weir/services/internal/detect/rules"
 	"github.com/weir-net/weir/services/weir/internal/history"
 )
@@ -94,6 +95,8 @@ func (f *film) run(o Options) *Result {
 			r.Counts(x)
 		case history.Commands:
 			r.Command(x, x.Timestamp.Equal(begin))
+		case history.Events:
+			r.Event(x)
 		}
 	}
 	return r.Result()
@@ -179,6 +182,8 @@ func TestWhatChanges(t *testing.T) {
 	}{
 		{"a higher threshold", nil, []string{lessSYN, moreSYN}, "203.0.113.7/32", OnlyOld},
 		{"a lower threshold", []string{lessSYN, moreSYN}, nil, "203.0.113.7/32", OnlyNew},
+		{"a threshold that is reached later", nil, []string{lessSYN, "{metric: syn, at_least: 250}"}, "203.0.113.7/32", Later},
+		{"a threshold that is reached sooner", []string{lessSYN, "{metric: syn, at_least: 250}"}, nil, "203.0.113.7/32", Earlier},
 		{"another action", nil, []string{"action: drop", "action: observe"}, "203.0.113.7/32", Changed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -241,7 +246,7 @@ func TestWhatWasDoneStandsBeside(t *testing.T) {
 	f := newFilm(t).command(policys("203.0.113.99/32")).play("h/eth0", 2*time.Second, attacker).
 		command(policys("203.0.113.7/32")).command(policys("203.0.113.50/32")).play("h/eth0", 2*time.Second, attacker).command(policys("203.0.113.7/32"))
 	r := f.run(Options{Old: edited(t), New: edited(t)})
-	if x := line(r, "203.0.113.7/32"); x.Change != Same || x.Done == nil || x.Done.Written != 2 || !x.Done.First.Equal(begin.Add(2*time.Second)) {
+	if x := line(r, "203.0.113.7/32"); x.Change != Same || x.Done == nil || x.Done.Renewed != 1 || !x.Done.First.Equal(begin.Add(2*time.Second)) {
 		t.Errorf("done by all: %+v", x)
 	}
 	if x := line(r, "203.0.113.50/32"); x == nil || x.Change != Neither || x.Interface != "h/eth0" || x.Done.Rule != "R1" {
@@ -252,6 +257,34 @@ func TestWhatWasDoneStandsBeside(t *testing.T) {
 	}
 	if r.Differs() {
 		t.Error("what was done is no change between the rules")
+	}
+}
+
+// TestEventsTellWhatTheCommandsTopicHasForgotten, and nothing is counted twice
+// that both tell of.
+func TestEventsTellWhatTheCommandsTopicHasForgotten(t *testing.T) {
+	attacker := sends{"203.0.113.7", schemas.ClassSYN, 100}
+	key := "interface:h/eth0|203.0.113.7/32|policy"
+	f := newFilm(t).play("h/eth0", time.Second, attacker)
+	tell := func(step events.Step) {
+		e := events.Record{Kind: events.KindDecision, Severity: events.Info, Service: "policy", Host: "h", Interface: "eth0", Key: key, Rule: "R1", Step: step, Action: "drop"}
+		value, err := events.Encode(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.records = append(f.records, history.Record{Kind: history.Events, Timestamp: f.at, Value: value})
+	}
+	tell(events.StepIssue)
+	f.play("h/eth0", time.Second, attacker)
+	tell(events.StepRenew)
+	f.play("h/eth0", time.Second, attacker)
+	tell(events.StepRelease)
+	f.records = append(f.records, history.Record{Kind: history.Commands, Timestamp: f.at, Key: []byte(key)}) // compaction left the tombstone
+	r := f.run(Options{Old: edited(t), New: edited(t)})
+	x := line(r, "203.0.113.7/32")
+	if x == nil || x.Done == nil || x.Done.Rule != "R1" || x.Done.Action != commands.Drop || x.Done.Renewed != 1 || x.Done.Ended == nil ||
+		!x.Done.First.Equal(begin.Add(time.Second)) || len(r.Rules) == 0 || r.Rules[0].Done != 1 {
+		t.Errorf("%+v, %+v", x, r.Rules)
 	}
 }
 

@@ -17,8 +17,10 @@ type Change string
 
 // The changes.
 const (
-	Same    Change = "same"    // both order it, by the same rule and action
+	Same    Change = "same"    // both order it at the same time, by the same rule and action
 	Changed Change = "changed" // both order it, by another rule, action or rate
+	Earlier Change = "earlier" // both order it, the new rules sooner
+	Later   Change = "later"   // both order it, the new rules later
 	OnlyOld Change = "only-old"
 	OnlyNew Change = "only-new"
 	Neither Change = "neither" // only done in reality
@@ -64,8 +66,10 @@ type Result struct {
 
 // Differs reports whether the new rules decide otherwise than the old ones.
 func (r *Result) Differs() bool {
-	if r.Changes[Changed]+r.Changes[OnlyOld]+r.Changes[OnlyNew] > 0 {
-		return true
+	for change, n := range r.Changes {
+		if change != Same && change != Neither && n > 0 {
+			return true
+		}
 	}
 	return slices.ContainsFunc(r.Rules, func(x RuleLine) bool { return x.Old.Alerts != x.New.Alerts || x.Old.Refused != x.New.Refused })
 }
@@ -142,6 +146,10 @@ func changeOf(old, new *Made) Change {
 		return OnlyNew
 	case old.Rule != new.Rule || old.Action != new.Action || old.Strongest != new.Strongest || !sameRate(old.Rate, new.Rate):
 		return Changed
+	case new.First.Before(old.First):
+		return Earlier
+	case old.First.Before(new.First):
+		return Later
 	}
 	return Same
 }

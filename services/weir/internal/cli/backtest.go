@@ -154,11 +154,14 @@ func replayFile(ctx context.Context, name string, run *backtest.Run) (cutOff boo
 
 // feed gives a record to the run.
 func feed(run *backtest.Run, x *history.Record, from time.Time) {
-	if x.Kind == history.Commands {
+	switch x.Kind {
+	case history.Counts:
+		run.Counts(x)
+	case history.Commands:
 		run.Command(x, x.Timestamp.Before(from))
-		return
+	case history.Events:
+		run.Event(x)
 	}
-	run.Counts(x)
 }
 
 // replayTopics runs over what the topics still have of a time.
@@ -184,11 +187,7 @@ func (a *app) replayTopics(ctx context.Context, f backtestFlags, run *backtest.R
 		return err
 	}
 	give := func(r *kgo.Record) error {
-		kind := history.Counts
-		if r.Topic == c.Topics.Commands {
-			kind = history.Commands
-		}
-		x := history.FromKafka(kind, r)
+		x := history.FromKafka(kindOf(c, r), r)
 		feed(run, &x, from)
 		return nil
 	}

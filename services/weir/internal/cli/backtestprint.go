@@ -8,7 +8,7 @@ import (
 	"github.com/weir-net/weir/services/weir/internal/backtest"
 )
 
-// marks stand before a line of the comparison.
+// mark stands before a line of the comparison.
 func mark(c backtest.Change) string {
 	switch c {
 	case backtest.OnlyOld:
@@ -17,6 +17,10 @@ func mark(c backtest.Change) string {
 		return "+"
 	case backtest.Changed:
 		return "~"
+	case backtest.Earlier:
+		return "<"
+	case backtest.Later:
+		return ">"
 	case backtest.Neither:
 		return "?"
 	}
@@ -48,8 +52,8 @@ func (a *app) printBacktest(t *tested, all bool) error {
 		_ = table(&b, "DIFF MATCH INTERFACE OLD NEW DONE", rows)
 	}
 	c := t.Changes
-	fmt.Fprintf(&b, "= %d ordered by both, ~ %d otherwise, - %d by the old rules only, + %d by the new rules only, ? %d only in reality\n",
-		c[backtest.Same], c[backtest.Changed], c[backtest.OnlyOld], c[backtest.OnlyNew], c[backtest.Neither])
+	fmt.Fprintf(&b, "= %d ordered by both, < %d sooner, > %d later, ~ %d otherwise, - %d by the old rules only, + %d by the new rules only, ? %d only in reality\n",
+		c[backtest.Same], c[backtest.Earlier], c[backtest.Later], c[backtest.Changed], c[backtest.OnlyOld], c[backtest.OnlyNew], c[backtest.Neither])
 	if t.Bad > 0 || t.CutOff {
 		fmt.Fprintf(&b, "%d records could not be read", t.Bad)
 		if t.CutOff {

@@ -24,6 +24,7 @@ type recorded struct {
 	To       time.Time `json:"to"`
 	Counts   uint64    `json:"counts"`   // records
 	Commands uint64    `json:"commands"` // records, those before From included
+	Events   uint64    `json:"events"`   // records
 	Bytes    int64     `json:"bytes"`
 }
 
@@ -32,8 +33,8 @@ func (a *app) recordCommand() *cobra.Command {
 	var duration time.Duration
 	cmd := &cobra.Command{
 		Use:   "record --out FILE",
-		Short: "Write the counts and the commands to a file, for weir backtest",
-		Long: "Write the raw counts, and the commands, to a file: from now on, or from --from as far as\n" +
+		Short: "Write counts, commands and events to a file, for weir backtest",
+		Long: "Write the raw counts, commands and events to a file: from now on, or from --from as far as\n" +
 			"the topic still has it, for --duration or until Ctrl-C. The file is compressed and can be\n" +
 			"read up to where it was cut off. It holds addresses of whoever sent packets.",
 		Example: "  weir record --out monday.weir --duration 10m\n  weir record --out hour.weir --from 1h --duration 1h",
@@ -67,7 +68,8 @@ func (a *app) record(ctx context.Context, name string, from, to time.Time) (err 
 		return fmt.Errorf("creating the file: %w", err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	w, err := history.NewWriter(f, history.Info{CreatedAt: time.Now().UTC(), From: from.UTC(), Version: a.Version, Counts: c.Topics.Counts, Commands: c.Topics.Commands})
+	w, err := history.NewWriter(f, history.Info{CreatedAt: time.Now().UTC(), From: from.UTC(), Version: a.Version, Counts: c.Topics.Counts,
+		Commands: c.Topics.Commands, Events: c.Topics.Events})
 	if err != nil {
 		return err
 	}
@@ -85,22 +87,24 @@ func (a *app) record(ctx context.Context, name string, from, to time.Time) (err 
 	if a.json() {
 		return a.printJSON(out)
 	}
-	_, err = fmt.Fprintf(a.Out, "%d records of counts and %d of commands, %sB, in %s\n", out.Counts, out.Commands, count(float64(out.Bytes)), name)
+	_, err = fmt.Fprintf(a.Out, "%d records of counts, %d of commands and %d of events, %sB, in %s\n", out.Counts, out.Commands, out.Events, count(float64(out.Bytes)), name)
 	return err
 }
 
 // recordTo writes what the topics hold, round by round, until to.
 func (a *app) recordTo(ctx context.Context, c *broker.Client, w *history.Writer, out *recorded, from, to time.Time) error {
 	write := func(r *kgo.Record) error {
-		kind := history.Counts
-		if r.Topic == c.Topics.Commands {
-			kind = history.Commands
-			out.Commands++
-		} else {
-			if r.Timestamp.After(to) {
-				return nil
-			}
+		if r.Timestamp.After(to) {
+			return nil
+		}
+		kind := kindOf(c, r)
+		switch kind {
+		case history.Counts:
 			out.Counts++
+		case history.Commands:
+			out.Commands++
+		case history.Events:
+			out.Events++
 		}
 		if r.Timestamp.After(out.To) {
 			out.To = r.Timestamp.UTC()
@@ -137,8 +141,19 @@ func (a *app) recordTo(ctx context.Context, c *broker.Client, w *history.Writer,
 	}
 }
 
-// spansOf is a history on the topics: the commands before its beginning, and
-// both topics from there on.
+// kindOf says what a record of one of the topics is.
+func kindOf(c *broker.Client, r *kgo.Record) history.Kind {
+	switch r.Topic {
+	case c.Topics.Commands:
+		return history.Commands
+	case c.Topics.Events:
+		return history.Events
+	}
+	return history.Counts
+}
+
+// spansOf is a history on the topics: the commands before its beginning, and all
+// topics from there on.
 type spansOf struct{ before, within []broker.Span }
 
 // historySpans finds what the topics hold of a time, up to now or to.
@@ -146,7 +161,7 @@ func (a *app) historySpans(ctx context.Context, c *broker.Client, from, to time.
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
 	out := &spansOf{}
-	for _, topic := range []string{c.Topics.Commands, c.Topics.Counts} {
+	for _, topic := range []string{c.Topics.Commands, c.Topics.Events, c.Topics.Counts} {
 		start, err := c.Offsets(ctx, topic, from)
 		if err != nil {
 			return nil, err

@@ -1,14 +1,14 @@
 // Package history is the file that "weir record" writes and "weir backtest"
-// reads: records of the counts and commands topics as they were, in the order in
-// which the broker stamped them.
+// reads: records of the counts, commands and events topics as they were, in the
+// order in which the broker stamped them.
 //
 // The file begins with the line "weir-history 1". What follows is one zstd stream
 // of frames:
 //
 //	length     uvarint, of what follows in the frame
-//	kind       byte: 1 counts, 2 commands, 3 information, 4 end
+//	kind       byte: 1 counts, 2 commands, 3 information, 4 end, 5 events
 //
-// and, of counts and commands,
+// and, of counts, commands and events,
 //
 //	partition  uvarint
 //	offset     uvarint
@@ -39,6 +39,7 @@ const (
 	Commands Kind = 2
 	info     Kind = 3
 	end      Kind = 4
+	Events   Kind = 5
 )
 
 // maxFrame bounds a frame: a counts record is at most 1 MiB.
@@ -51,6 +52,7 @@ type Info struct {
 	Version   string    `json:"version"`
 	Counts    string    `json:"counts"` // the topics' names
 	Commands  string    `json:"commands"`
+	Events    string    `json:"events"`
 }
 
 // Record is one record of a topic.

@@ -69,7 +69,7 @@ func (h *Reader) Read() (Record, error) {
 				return Record{}, fmt.Errorf("reading the history: it ends after %d records, and says %d", h.records, n)
 			}
 			return Record{}, io.EOF
-		case Counts, Commands:
+		case Counts, Commands, Events:
 			h.records++
 			return parse(kind, body)
 		}
