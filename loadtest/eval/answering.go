@@ -26,6 +26,7 @@ type answering struct {
 	opening  map[flow]bool // flows whose SYN is in the capture
 	open     map[flow]bool // in this loop
 	tap      int           // socket on the victim's side
+	listen   func() error  // notes which flows are open
 	withheld uint64        // frames
 }
 
@@ -48,6 +49,7 @@ func (h *header) isTCP() bool { return h.source.IsValid() && h.protocol == proto
 // newAnswering opens the tap in the victim's namespace.
 func newAnswering(l *lab.Lab, frames []capture.Frame) (*answering, error) {
 	a := &answering{frames: frames, opening: make(map[flow]bool), open: make(map[flow]bool)}
+	a.listen = a.readTap
 	for _, f := range frames {
 		h := parse(f.Data)
 		a.headers = append(a.headers, h)
@@ -140,8 +142,8 @@ func (a *answering) once(ctx context.Context, sender *traffic.Sender) error {
 	return flush()
 }
 
-// listen takes note of every SYN that has arrived.
-func (a *answering) listen() error {
+// readTap takes note of every SYN that has arrived.
+func (a *answering) readTap() error {
 	var b [256]byte
 	for {
 		n, _, err := unix.Recvfrom(a.tap, b[:], unix.MSG_DONTWAIT)
