@@ -3,6 +3,7 @@ package schemas
 import (
 	"bytes"
 	"encoding/json"
+	"strconv"
 )
 
 // DecodeJSON reads value into out as the JSON codecs do: at most limit bytes,
@@ -14,6 +15,12 @@ func DecodeJSON(name string, value []byte, limit, version int, out any) error {
 	}
 	if b := bytes.TrimLeft(value, " \t\r\n"); len(b) == 0 || b[0] != '{' {
 		return Refuse(FaultSyntax, "%s is not a JSON object", name)
+	}
+	if startsWith(value, version) {
+		if err := json.Unmarshal(value, out); err != nil {
+			return Refuse(FaultSyntax, "%s: %v", name, err)
+		}
+		return nil
 	}
 	var head struct {
 		V *int `json:"v"`
@@ -31,6 +38,24 @@ func DecodeJSON(name string, value []byte, limit, version int, out any) error {
 		return Refuse(FaultSyntax, "%s: %v", name, err)
 	}
 	return nil
+}
+
+// startsWith reports whether an object begins with this version, as those that
+// EncodeJSON writes do, and mentions no other: then it need not be read twice.
+func startsWith(value []byte, version int) bool {
+	const field = `{"v":`
+	rest, ok := bytes.CutPrefix(value, []byte(field))
+	if !ok {
+		return false
+	}
+	rest, ok = bytes.CutPrefix(rest, strconv.AppendInt(nil, int64(version), 10))
+	return ok && len(rest) > 0 && (rest[0] == ',' || rest[0] == '}') && !mentionsVersion(rest)
+}
+
+// mentionsVersion is also true of an escaped name, and of a text that looks like
+// one: that costs the second reading and nothing else.
+func mentionsVersion(rest []byte) bool {
+	return bytes.Contains(rest, []byte(`"v"`)) || bytes.Contains(rest, []byte(`"V"`)) || bytes.Contains(rest, []byte(`\u`))
 }
 
 // EncodeJSON writes in as DecodeJSON reads it, at most limit bytes.

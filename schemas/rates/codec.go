@@ -29,7 +29,7 @@ func Encode(r Record) ([]byte, error) {
 		V: Version, Host: r.Host, Interface: r.Interface, BootID: r.BootID, Seq: r.Seq,
 		Start: r.Start.UTC(), End: r.End.UTC(),
 		PPS: r.PPS, BPS: r.BPS, DroppedPPS: r.DroppedPPS, PPSEWMA: r.PPSEWMA,
-		Classes:  classRates(&r),
+		Classes:  spread(&r),
 		Window1s: countsToWire(r.Window1s), Window10s: countsToWire(r.Window10s),
 		Covered: r.Covered.Seconds(), NonIP: r.NonIP1s, Malformed: r.Malformed1s,
 		Sources: r.Sources1s, Sources10s: r.Sources10s,
@@ -84,17 +84,19 @@ func Decode(value []byte) (Record, error) {
 	return r, nil
 }
 
-// classRates spreads PPS over the classes.
-func classRates(r *Record) map[string]float64 {
-	out := make(map[string]float64, schemas.NumClasses)
-	for class, packets := range r.Window1s.ByClass {
-		out[schemas.ClassNames[class]] = 0
-		if r.Window1s.Packets > 0 {
-			rate := r.PPS * float64(packets) / float64(r.Window1s.Packets)
-			out[schemas.ClassNames[class]] = math.Round(rate*1000) / 1000
+// spread divides PPS among the classes.
+func spread(r *Record) classRates {
+	of := func(class schemas.Class) float64 {
+		if r.Window1s.Packets == 0 {
+			return 0
 		}
+		rate := r.PPS * float64(r.Window1s.ByClass[class]) / float64(r.Window1s.Packets)
+		return math.Round(rate*1000) / 1000
 	}
-	return out
+	return classRates{
+		FragLater: of(schemas.ClassFragLater), ICMP: of(schemas.ClassICMP), Other: of(schemas.ClassOther), RST: of(schemas.ClassRST),
+		SYN: of(schemas.ClassSYN), SYNACK: of(schemas.ClassSYNACK), TCPOther: of(schemas.ClassTCPOther), UDP: of(schemas.ClassUDP),
+	}
 }
 
 func check(r *Record) error {

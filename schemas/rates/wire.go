@@ -11,23 +11,23 @@ import (
 // wire is the JSON of a Record. Counts are packets, bytes and numbers over the
 // window that the name says; without one, over 1 s.
 type wire struct {
-	V          int                `json:"v"`
-	Host       string             `json:"host"`
-	Interface  string             `json:"interface"`
-	BootID     string             `json:"boot_id"`
-	Seq        uint64             `json:"seq"`
-	Start      time.Time          `json:"start"`
-	End        time.Time          `json:"end"`
-	PPS        float64            `json:"pps"`
-	BPS        float64            `json:"bps"`
-	DroppedPPS float64            `json:"dropped_pps"`
-	PPSEWMA    float64            `json:"pps_ewma"`
-	Classes    map[string]float64 `json:"classes"` // packets per second, for people; not read back
-	Window1s   wireCounts         `json:"window_1s"`
-	Window10s  wireCounts         `json:"window_10s"`
-	Covered    float64            `json:"covered_seconds"`
-	NonIP      uint64             `json:"non_ip"`
-	Malformed  uint64             `json:"malformed"`
+	V          int        `json:"v"`
+	Host       string     `json:"host"`
+	Interface  string     `json:"interface"`
+	BootID     string     `json:"boot_id"`
+	Seq        uint64     `json:"seq"`
+	Start      time.Time  `json:"start"`
+	End        time.Time  `json:"end"`
+	PPS        float64    `json:"pps"`
+	BPS        float64    `json:"bps"`
+	DroppedPPS float64    `json:"dropped_pps"`
+	PPSEWMA    float64    `json:"pps_ewma"`
+	Classes    classRates `json:"classes"` // packets per second, for people; not read back
+	Window1s   wireCounts `json:"window_1s"`
+	Window10s  wireCounts `json:"window_10s"`
+	Covered    float64    `json:"covered_seconds"`
+	NonIP      uint64     `json:"non_ip"`
+	Malformed  uint64     `json:"malformed"`
 
 	Sources          uint64 `json:"sources"`
 	Sources10s       uint64 `json:"sources_10s"`
@@ -47,6 +47,18 @@ type wire struct {
 
 	EvidencePartition int32 `json:"evidence_partition"`
 	EvidenceOffset    int64 `json:"evidence_offset"`
+}
+
+// classRates is packets per second by class, in the order of the names.
+type classRates struct {
+	FragLater float64 `json:"frag_later"`
+	ICMP      float64 `json:"icmp"`
+	Other     float64 `json:"other"`
+	RST       float64 `json:"rst"`
+	SYN       float64 `json:"syn"`
+	SYNACK    float64 `json:"synack"`
+	TCPOther  float64 `json:"tcp_other"`
+	UDP       float64 `json:"udp"`
 }
 
 type wireCounts struct {
@@ -96,8 +108,8 @@ type wireTarget struct {
 // ClassOther.
 type className schemas.Class
 
-// MarshalJSON writes the name.
-func (c className) MarshalJSON() ([]byte, error) { return json.Marshal(schemas.Class(c).String()) }
+// MarshalText writes the name.
+func (c className) MarshalText() ([]byte, error) { return []byte(schemas.Class(c).String()), nil }
 
 // UnmarshalJSON reads the name.
 func (c *className) UnmarshalJSON(b []byte) error {
@@ -116,12 +128,12 @@ func (c *className) UnmarshalJSON(b []byte) error {
 // protocol is an IP protocol by its name, as in commands; zero is "".
 type protocol uint8
 
-// MarshalJSON writes the name.
-func (p protocol) MarshalJSON() ([]byte, error) {
+// MarshalText writes the name.
+func (p protocol) MarshalText() ([]byte, error) {
 	if p == 0 {
-		return []byte(`""`), nil
+		return nil, nil
 	}
-	return json.Marshal(schemas.FormatProtocol(uint8(p)))
+	return []byte(schemas.FormatProtocol(uint8(p))), nil
 }
 
 // UnmarshalJSON reads the name.
