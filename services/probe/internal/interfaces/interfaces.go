@@ -44,9 +44,25 @@ type Manager struct {
 
 	mu      sync.Mutex
 	byName  map[string]Attached
-	failed  map[string]string // last error, so that it is told once
-	adopted bool              // what an earlier process left has been looked at
+	failed  map[string]failure
+	adopted bool             // what an earlier process left has been looked at
+	now     func() time.Time // time.Now, but for tests
 }
+
+// failure is why an interface is not attached.
+type failure struct {
+	text  string        // told once
+	link  net.Interface // as it was when it was tried
+	delay time.Duration // before it is tried again
+	again time.Time
+}
+
+// Attaching costs up to seconds of CPU time for the verifier, so what fails is
+// tried less and less often, until the interface itself changes.
+const (
+	firstDelay = time.Second
+	lastDelay  = 15 * time.Second
+)
 
 // Attached returns the attached interfaces.
 func (m *Manager) Attached() []Attached {
@@ -101,7 +117,7 @@ func (m *Manager) sync() (changed bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.byName == nil {
-		m.byName, m.failed = map[string]Attached{}, map[string]string{}
+		m.byName, m.failed = map[string]Attached{}, map[string]failure{}
 	}
 	present, err := interfacesByName()
 	if err != nil {
@@ -119,7 +135,7 @@ func (m *Manager) sync() (changed bool) {
 		have, attached := m.byName[name]
 		switch {
 		case !exists:
-			m.fail(name, fmt.Errorf("there is no interface %s", name))
+			m.fail(name, net.Interface{}, fmt.Errorf("there is no interface %s", name))
 		case attached:
 			m.Datapath.SetOnLink(have.Slot, onLink(link))
 		default:
@@ -176,9 +192,12 @@ func interfacesByName() (map[string]*net.Interface, error) {
 }
 
 func (m *Manager) attach(name string, link *net.Interface) bool {
+	if f, failed := m.failed[name]; failed && sameLink(&f.link, link) && m.time().Before(f.again) {
+		return false
+	}
 	a, err := m.Datapath.Attach(link.Index, xdp.AttachOptions{Mode: m.Mode, OnLink: onLink(link)})
 	if err != nil {
-		m.fail(name, fmt.Errorf("attaching to %s: %w", name, err))
+		m.fail(name, *link, fmt.Errorf("attaching to %s: %w", name, err))
 		return false
 	}
 	delete(m.failed, name)
@@ -211,11 +230,29 @@ func (m *Manager) dropUnconfigured(present map[string]*net.Interface) {
 	}
 }
 
-func (m *Manager) fail(name string, err error) {
-	if m.failed[name] == err.Error() {
+// sameLink reports whether nothing has changed that attaching might depend on.
+func sameLink(a, b *net.Interface) bool {
+	return a.Index == b.Index && a.MTU == b.MTU && a.Flags == b.Flags
+}
+
+func (m *Manager) time() time.Time {
+	if m.now != nil {
+		return m.now()
+	}
+	return time.Now()
+}
+
+func (m *Manager) fail(name string, link net.Interface, err error) {
+	before := m.failed[name]
+	f := failure{text: err.Error(), link: link, delay: firstDelay}
+	if before.text == f.text && sameLink(&before.link, &link) {
+		f.delay = min(2*before.delay, lastDelay)
+	}
+	f.again = m.time().Add(f.delay)
+	m.failed[name] = f
+	if before.text == f.text {
 		return
 	}
-	m.failed[name] = err.Error()
 	m.Publish(events.Record{Kind: events.KindAttach, Severity: events.Error, Interface: name, Reason: err.Error()})
 }
 

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -187,11 +188,38 @@ func TestOneBadInterface(t *testing.T) {
 	bad := s.add("bad")
 	s.add("good")
 	s.plane.refuse[bad] = fmt.Errorf("trying: %w", xdp.ErrForeignProgram)
+	now := time.Now()
+	s.now = func() time.Time { return now }
 	s.sync("refused", 1, []string{"attaching to bad: trying: another XDP program", "attached to good"}, "good")
+	calls := s.plane.calls
+	s.sync("too soon to try again", 0, nil, "good")
+	if s.plane.calls != calls {
+		t.Error("tried again at once")
+	}
+	now = now.Add(firstDelay)
 	s.sync("still refused", 0, nil, "good")
+	now = now.Add(firstDelay)
+	s.sync("too soon after the second time", 0, nil, "good")
+	if s.plane.calls != calls+1 {
+		t.Errorf("tried %d times in %v, want once", s.plane.calls-calls, 2*firstDelay)
+	}
+	for range 100 {
+		now = now.Add(lastDelay)
+		s.Sync()
+	}
+	if s.plane.calls != calls+101 {
+		t.Errorf("tried %d times in 100 × %v", s.plane.calls-calls-1, lastDelay)
+	}
+	must(t, netlink.LinkSetMTU(s.link("bad"), 1400))
+	s.sync("tried as soon as the interface changes", 0, nil, "good")
+	if s.plane.calls != calls+102 {
+		t.Error("not tried after the interface changed")
+	}
+	now = now.Add(lastDelay)
 	s.plane.refuse[bad] = errors.New("another reason")
 	s.sync("refused otherwise", 0, []string{"another reason"}, "good")
 	delete(s.plane.refuse, bad)
+	now = now.Add(firstDelay)
 	s.sync("no longer refused", 1, []string{"attached to bad"}, "bad", "good")
 }
 
