@@ -111,6 +111,10 @@ func (d *Datapath) Attach(ifindex int, o AttachOptions) (Attachment, error) {
 	d.slots[slot] = weirSlot{Ifindex: uint32(ifindex), Seq: 0}
 	d.setOnLink(slot, o.OnLink)
 	hook, err := d.hook(slot, ifindex, o.Mode)
+	if err == nil {
+		// Before it is pinned: whoever finds the link asks in which mode.
+		d.slots[slot].AttachMode = uint32(hook.mode)
+	}
 	if err == nil && d.cfg.PinPath != "" {
 		if err = hook.link.Pin(d.linkPath(slot)); err != nil {
 			err = errors.Join(fmt.Errorf("pinning the link: %w", err), hook.close())
@@ -120,7 +124,6 @@ func (d *Datapath) Attach(ifindex int, o AttachOptions) (Attachment, error) {
 		d.slots[slot].Ifindex = 0
 		return Attachment{}, err
 	}
-	d.slots[slot].AttachMode = uint32(hook.mode)
 	a := &attachment{link: hook.link, program: hook.program,
 		Attachment: Attachment{Ifindex: ifindex, Slot: slot, Mode: hook.mode, Reason: hook.reason}}
 	d.attached[ifindex] = a

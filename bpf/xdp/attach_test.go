@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,8 @@ import (
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/weir-net/weir/bpf/nic"
 )
 
 func dropThere(a Attachment) Entry {
@@ -113,6 +116,43 @@ func TestForeignXDPStays(t *testing.T) {
 	}
 }
 
+// TestAttempts checks what is tried on which kind of interface, and in which
+// order.
+func TestAttempts(t *testing.T) {
+	for _, c := range []struct {
+		nic    nic.Interface
+		wanted Mode
+		want   []Mode
+	}{
+		{nic.Interface{Driver: "ixgbe", Ethernet: true}, ModeAuto, []Mode{ModeNative, ModeTCX, ModeGeneric}},
+		{nic.Interface{Kind: "bond", Ethernet: true}, ModeAuto, []Mode{ModeNative, ModeTCX, ModeGeneric}},
+		{nic.Interface{Kind: "veth", Ethernet: true}, ModeAuto, []Mode{ModeTCX, ModeNative, ModeGeneric}},
+		{nic.Interface{Kind: "macvlan", Ethernet: true}, ModeAuto, []Mode{ModeTCX, ModeNative, ModeGeneric}},
+		{nic.Interface{Kind: "wireguard"}, ModeAuto, []Mode{ModeTCX}},
+		{nic.Interface{Kind: "veth", Ethernet: true}, ModeNative, []Mode{ModeNative}},
+		{nic.Interface{Driver: "ixgbe", Ethernet: true}, ModeTCX, []Mode{ModeTCX}},
+	} {
+		var got []Mode
+		for _, a := range attempts(c.nic, c.wanted) {
+			got = append(got, a.mode)
+			if a.reason == "" {
+				t.Errorf("%s on %s without a reason", a.mode, c.nic.What())
+			}
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s on %s: %v, want %v", c.wanted, c.nic.What(), got, c.want)
+		}
+	}
+	for _, name := range []string{"auto", "native", "generic", "offload", "tcx"} {
+		if m, err := ParseMode(name); err != nil || m.String() != name {
+			t.Errorf("%s: %v, %v", name, m, err)
+		}
+	}
+	if _, err := ParseMode("skb"); err == nil {
+		t.Error("skb is a mode")
+	}
+}
+
 // TestForeignTCXStays checks that Weir stands before programs that would let
 // packets past it, and leaves them where they are.
 func TestForeignTCXStays(t *testing.T) {
@@ -182,6 +222,13 @@ func TestAutoChooses(t *testing.T) {
 	w.must(d.Detach(tun.Index))
 	if _, err := d.Attach(tun.Index, AttachOptions{Mode: ModeNative}); err == nil || !strings.Contains(err.Error(), "only tcx") {
 		t.Errorf("native on an interface without Ethernet: %v", err)
+	}
+	if _, err := d.Attach(tun.Index, AttachOptions{Mode: ModeOffload}); err == nil {
+		t.Error("offload on an interface without Ethernet")
+	}
+	w.must(d.Detach(w.here.Index))
+	if _, err := d.Attach(w.here.Index, AttachOptions{Mode: ModeOffload}); err == nil || !strings.Contains(err.Error(), "offload was refused") {
+		t.Errorf("offload to a veth: %v", err)
 	}
 	if _, err := d.Attach(1<<30, AttachOptions{}); !errors.Is(err, unix.ENODEV) {
 		t.Errorf("no such interface: %v", err)

@@ -93,11 +93,17 @@ func (d *Datapath) hookIn(s Slot, n nic.Interface, mode Mode) (*hooked, error) {
 	if mode != ModeTCX && !n.Ethernet {
 		return nil, errors.New("its packets have no Ethernet header: only tcx takes them")
 	}
+	if mode != ModeTCX && n.XDPProgram != 0 {
+		return nil, foreignError(n) // before the verifier is put to work for nothing
+	}
 	prog, err := d.programFor(s, n, mode)
 	if err != nil {
 		return nil, err
 	}
 	l, err := attachTo(prog, n.Index, mode)
+	if err != nil && mode == ModeOffload {
+		err = fmt.Errorf("no NIC is known that could reach the tables in this machine's memory: %w", err)
+	}
 	if err != nil {
 		return nil, errors.Join(explain(err, n), prog.Close())
 	}
@@ -131,11 +137,15 @@ func linkedTo(l link.Link) int {
 	return 0
 }
 
+func foreignError(n nic.Interface) error {
+	return fmt.Errorf("%w to %s; take it off first", ErrForeignProgram, n.Name)
+}
+
 // explain adds what the kernel's answer means.
 func explain(err error, n nic.Interface) error {
 	switch {
 	case errors.Is(err, syscall.EBUSY), errors.Is(err, syscall.EEXIST):
-		return fmt.Errorf("%w to %s; take it off first", ErrForeignProgram, n.Name)
+		return foreignError(n)
 	case errors.Is(err, syscall.ENODEV):
 		return fmt.Errorf("the interface is gone (%w)", err)
 	case errors.Is(err, ebpf.ErrNotSupported):
