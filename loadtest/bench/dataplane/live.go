@@ -98,7 +98,24 @@ func live(ctx context.Context, c Config) (tables []results.Experiment, err error
 	if err := liveColumns(ctx, c, v, toVictim(), dropping, &drops); err != nil {
 		return nil, err
 	}
-	return []results.Experiment{drops, passes}, nil
+	return []results.Experiment{drops, rateOf(&drops), passes}, nil
+}
+
+// rateOf turns the cost of dropping into what one CPU drops.
+func rateOf(drops *results.Experiment) results.Experiment {
+	t := results.Experiment{
+		ID: "live-rate", Title: "Live frames that one CPU makes and drops", Unit: "million packets per second", Versus: drops.Versus,
+		Method: "The same numbers, the other way round.",
+	}
+	for _, p := range drops.Points {
+		if p.Note != "" {
+			t.Skip(p.Row, p.Column, p.Note)
+			continue
+		}
+		const perMicrosecond = 1000
+		t.Add(p.Row, p.Column, perMicrosecond/p.Value, perMicrosecond/p.High, perMicrosecond/p.Low)
+	}
+	return t
 }
 
 func liveColumns(ctx context.Context, c Config, v *wire.Wire, f testrun.Frame, treatments []wire.Treatment, t *results.Experiment) error {

@@ -18,9 +18,9 @@ var page string
 
 // section is one experiment of the page.
 type section struct {
-	Number               int
-	Title, Method, Table string
-	Figure               string // a file beside the page; empty: none
+	Number                       int
+	Title, Method, Commit, Table string
+	Figure                       string // a file beside the page; empty: none
 }
 
 // firstSection is the number of the first experiment: the template has those before.
@@ -40,7 +40,7 @@ func Write(r *results.Report, summary, dir string) error {
 	}{Report: r, Summary: summary, Last: firstSection + len(r.Experiments)}
 	for i := range r.Experiments {
 		e := &r.Experiments[i]
-		s := section{Number: firstSection + i, Title: e.Title, Method: e.Method, Table: table(e)}
+		s := section{Number: firstSection + i, Title: e.Title, Method: e.Method, Commit: e.Commit, Table: table(e)}
 		if svg := plot(e); svg != "" {
 			s.Figure = e.ID + ".svg"
 			if err := os.WriteFile(filepath.Join(dir, s.Figure), []byte(svg), 0o644); err != nil {

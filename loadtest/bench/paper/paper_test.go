@@ -14,15 +14,15 @@ import (
 
 // sample is a report with a number, a ratio, quartiles and a missing number.
 func sample() *results.Report {
-	stages := results.Experiment{ID: "stages", Title: "Cost <by> sources", Unit: "net ns", Method: "How.", Versus: "floor"}
+	stages := results.Experiment{ID: "stages", Title: "Cost <by> sources", Unit: "net ns", Method: "How.", Commit: "abc1234", Versus: "floor"}
 	stages.Add("floor", "1", 10, 9, 11)
 	stages.Add("floor", "1M", 40, 38, 42)
 	stages.Add("Weir & all", "1", 15, 14, 16)
 	stages.Add("Weir & all", "1M", 50, 49, 51)
-	tcp := results.Experiment{ID: "tcp", Title: "TCP", Unit: "Gbit/s", Method: "How."}
+	tcp := results.Experiment{ID: "tcp", Title: "TCP", Unit: "Gbit/s", Method: "How.", Commit: "abc1234"}
 	tcp.Add("none", "MTU 1500", 9, 8, 10)
 	tcp.Skip("native", "MTU 1500", "the driver refused")
-	exact := results.Experiment{ID: "exact", Title: "Accounting", Unit: "packets", Method: "How."}
+	exact := results.Experiment{ID: "exact", Title: "Accounting", Unit: "packets", Method: "How.", Commit: "0ldc0de"}
 	exact.Add("unaccounted", "16M", 0, 0, 0)
 	return &results.Report{
 		Machine:     results.Machine{CPU: "some CPU", CPUs: 2, Commit: "abc1234"},
@@ -51,11 +51,15 @@ func TestPageHasEveryTableGoalAndPlot(t *testing.T) {
 		"In short.",
 		"## 4 Cost <by> sources", "## 5 TCP", "## 6 Accounting", "## 7 Limits",
 		"| Weir & all | 15.0 (1.50×) | 50.0 (1.25×) |", "| native | the driver refused |",
+		"How. Measured earlier, at commit 0ldc0de.",
 		"abc1234", "(stages.svg)", "(tcp.svg)",
 	} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("the page lacks %q", want)
 		}
+	}
+	if n := strings.Count(string(text), "Measured earlier"); n != 1 {
+		t.Errorf("%d tables are said to be older, want 1", n)
 	}
 	if strings.Contains(string(text), "exact.svg") {
 		t.Error("a table without a plot refers to one")

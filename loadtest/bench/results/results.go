@@ -23,7 +23,8 @@ type Experiment struct {
 	Title  string  `json:"title"`
 	Unit   string  `json:"unit"`
 	Method string  `json:"method"` // a sentence or two, for the page
-	Versus string  `json:"versus"` // the row that the terminal's ratios divide by; empty: none
+	Versus string  `json:"versus"` // the row that ratios divide by; empty: none
+	Commit string  `json:"commit"` // of what was measured
 	Points []Point `json:"points"`
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -29,7 +30,7 @@ func runDataplane(ctx context.Context, args []string) error {
 	flags.DurationVar(&c.Effort.Trial, "trial", 50*time.Millisecond, "CPU time of a trial")
 	flags.StringVar(&c.Bin, "bin", "", "directory of the binaries")
 	flags.BoolVar(&c.Quick, "quick", false, "only what the goals need")
-	flags.IntVar(&c.CPU, "cpu", 1, "CPU to measure on")
+	flags.IntVar(&c.CPU, "cpu", runtime.NumCPU()-1, "CPU to measure on")
 	flags.IntVar(&c.Entries, "entries", 1<<20, "sources that tables have room for, per CPU; a power of two")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -57,8 +58,10 @@ func runDataplane(ctx context.Context, args []string) error {
 	}
 	report.Machine = results.ThisMachine()
 	report.Machine.Trials, report.Machine.TrialMillis = c.Effort.Trials, c.Effort.Trial.Milliseconds()
+	fmt.Fprintf(os.Stderr, "load average %s: what else runs here is noise in the results\n", report.Machine.Load)
 	start := time.Now()
 	failed := dataplane.Run(ctx, c, wanted, func(e results.Experiment) {
+		e.Commit = report.Machine.Commit
 		e.Print(os.Stdout)
 		report.Replace(e)
 	})
