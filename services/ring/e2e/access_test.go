@@ -174,7 +174,7 @@ func TestAttacksAreAnnounced(t *testing.T) {
 	s.play.Fleet(1, 1, 3)
 	s.run(t)
 	ctx := browser(t, 1000, 800)
-	do(t, ctx, chromedp.Navigate(s.url))
+	visitPage(t, ctx, s.url)
 	until(t, ctx, 15*time.Second, s.live(1))
 	target, err := schemas.ParseTarget("interface:edge-1/eth0")
 	if err != nil {

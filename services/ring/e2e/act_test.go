@@ -15,7 +15,7 @@ import (
 func login(t *testing.T, s *system, path string) (ctx context.Context) {
 	t.Helper()
 	ctx = browser(t, 1400, 900)
-	do(t, ctx, chromedp.Navigate(s.url+path))
+	visitPage(t, ctx, s.url+path)
 	until(t, ctx, 10*time.Second, `document.querySelector("#dialog[open] input[name=token]")`)
 	do(t, ctx, chromedp.SendKeys("#dialog input[name=token]", "not-the-token-at-all\r"))
 	until(t, ctx, 3*time.Second, `document.querySelector("#dialog [role=alert]").textContent === "wrong token"`)
@@ -86,7 +86,7 @@ func TestReadOnly(t *testing.T) {
 	s.play.Add("edge-1", "eth9", ringtest.Source{Addr: attacker, PPS: 4321, Class: schemas.ClassSYN})
 	s.run(t)
 	ctx := browser(t, 1200, 800)
-	do(t, ctx, chromedp.Navigate(s.url+"/#/edge-1/eth9"))
+	visitPage(t, ctx, s.url+"/#/edge-1/eth9")
 	until(t, ctx, 15*time.Second, `document.querySelector('#contents button[data-do="why"]')`)
 	if js[bool](t, ctx, `!!document.querySelector('button[data-do="drop"], button[data-do="release"], button[data-do="allow"]')`) {
 		t.Error("there is a button to act with")

@@ -132,6 +132,23 @@ func do(t *testing.T, ctx context.Context, actions ...chromedp.Action[chromedp.V
 	}
 }
 
+// visitPage goes to a page of the ring. Chromium breaks off what it loads when an
+// interface of this machine gets an address, as when a lab is built: then once more.
+func visitPage(t *testing.T, ctx context.Context, url string) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		err := chromedp.Do(ctx, chromedp.Navigate(url))
+		for began := time.Now(); err == nil && time.Since(began) < 5*time.Second; time.Sleep(15 * time.Millisecond) {
+			if js[bool](t, ctx, "!!window.weir") {
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s does not load: %v", url, err)
+		}
+	}
+}
+
 // js evaluates an expression; a promise is waited for.
 func js[T any](t *testing.T, ctx context.Context, expression string) T {
 	t.Helper()

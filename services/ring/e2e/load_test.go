@@ -16,8 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/chromedp"
-
 	"github.com/weir-net/weir/services/internal/kit/testkit"
 	"github.com/weir-net/weir/services/ring/internal/ringtest"
 )
@@ -44,7 +42,7 @@ func TestLoad(t *testing.T) {
 		}
 		return err == nil
 	})
-	do(t, tab, chromedp.Navigate(url))
+	visitPage(t, tab, url)
 	until(t, tab, 40*time.Second, `document.body.dataset.link === "live" && weir.store.interfaces.size === 1000 && weir.ring.items.length > 1100`)
 	js[bool](t, tab, `(() => {
 		window.frames_ = [];

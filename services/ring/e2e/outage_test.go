@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/chromedp"
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/weir-net/weir/services/internal/kit/kafka"
@@ -35,7 +34,7 @@ func TestOutages(t *testing.T) {
 	s.play.Fleet(2, 2, 3)
 	stop := s.run(t)
 	ctx := browser(t, 1000, 800)
-	do(t, ctx, chromedp.Navigate(s.url))
+	visitPage(t, ctx, s.url)
 	until(t, ctx, 15*time.Second, s.live(4))
 
 	cluster.Close()

@@ -104,7 +104,9 @@ export class Dialogs {
       this.open(title, el('p', { role: 'status', id: 'outcome' }, o.text), list('Not yet', o.pending), list('Refused', o.refused),
         order.action === 'release' ? null : list('Only counting there, not enforcing', o.observing), el('p', { class: 'quiet' }, `offset ${o.offset} · ${o.key}`), buttons(null, () => this.close()));
     } catch (err) {
-      this.open(title, el('p', { role: 'alert', id: 'outcome' }, err.message), buttons(null, () => this.close()));
+      // Without a status there was no answer: the order may have arrived.
+      const text = err.status ? err.message : 'No answer came. Whether the order arrived, the leases show.';
+      this.open(title, el('p', { role: 'alert', id: 'outcome' }, text), buttons(null, () => this.close()));
       if (err.status === 401) this.renew();
     }
   }
