@@ -37,7 +37,7 @@ var ErrMissed = errors.New("a target was missed")
 
 // Run evaluates and prints.
 func Run(ctx context.Context, c Config) (err error) {
-	items, err := readItems(c.Captures)
+	items, unreadable, err := readItems(c.Captures)
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func Run(ctx context.Context, c Config) (err error) {
 	if err != nil {
 		return err
 	}
-	return e.print(outcomes)
+	return errors.Join(append(unreadable, e.print(outcomes))...)
 }
 
 type evaluation struct {

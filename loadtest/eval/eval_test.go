@@ -19,8 +19,10 @@ func TestAttackersAreAddressesOrASentence(t *testing.T) {
 	for text, want := range map[string][]bool{ // dns, web, fragment, arp
 		`["192.0.2.2"]`: {false, true, false, false},
 		`[]`:            {false, false, false, false},
-		`"every packet towards the ingress destination"`:         {true, true, true, false},
-		`"udp sport 53 dport 22, plus non-first udp fragments"`:  {true, false, true, false},
+		`"every packet towards the ingress destination"`:        {true, true, true, false},
+		`"udp sport 53 dport 22, plus non-first udp fragments"`: {true, false, true, false},
+		`"tcp dport 22"`: {false, true, false, false},
+		`"udp sport 53"`: {true, false, false, false},
 		`"udp sport 123 dport 22, plus non-first udp fragments"`: {false, false, true, false},
 	} {
 		var a Attackers

@@ -2,6 +2,7 @@ package eval
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -34,19 +35,26 @@ const (
 // of one that is too slow for any rule.
 func (l *Label) isAttack() bool { return strings.HasPrefix(l.Category, "attack") }
 
-// Attackers say which frames of a capture are the attack.
+// Attackers say which frames of a capture are the attack: those of some sources,
+// those of a kind, or all.
 type Attackers struct {
-	Sources []netip.Addr // frames of these; empty: see below
-	UDP     *udpPorts    // UDP frames with these ports, and later fragments of UDP
-	All     bool         // every frame
+	Sources []netip.Addr
+	Kind    *packetKind
+	All     bool
 }
 
-type udpPorts struct{ source, destination uint16 }
+// packetKind is frames of one protocol; a port of 0 is any.
+type packetKind struct {
+	protocol            uint8
+	source, destination uint16
+	fragments           bool // later fragments of the protocol, too
+}
 
-var udpSentence = regexp.MustCompile(`^udp sport (\d+) dport (\d+)`)
+// kindSentence is as in "udp sport 53 dport 22, plus non-first udp fragments".
+var kindSentence = regexp.MustCompile(`^(udp|tcp)(?: sport (\d+))?(?: dport (\d+))?(, plus non-first .*fragments)?$`)
 
-// UnmarshalJSON reads a list of addresses, or one of the two sentences in use:
-// "every packet …" and "udp sport 53 dport 22, plus non-first udp fragments".
+// UnmarshalJSON reads a list of addresses or a sentence: "every packet …", or one
+// about a kind of packets.
 func (a *Attackers) UnmarshalJSON(b []byte) error {
 	var text string
 	if json.Unmarshal(b, &text) != nil {
@@ -56,34 +64,49 @@ func (a *Attackers) UnmarshalJSON(b []byte) error {
 		a.All = true
 		return nil
 	}
-	m := udpSentence.FindStringSubmatch(text)
+	m := kindSentence.FindStringSubmatch(text)
 	if m == nil {
 		return fmt.Errorf("attackers %q: neither addresses nor a sentence that is known", text)
 	}
-	source, err := strconv.ParseUint(m[1], 10, 16)
-	if err != nil {
+	kind := &packetKind{protocol: protocolUDP, fragments: m[4] != ""}
+	if m[1] == "tcp" {
+		kind.protocol = protocolTCP
+	}
+	var errs [2]error
+	kind.source, errs[0] = port(m[2])
+	kind.destination, errs[1] = port(m[3])
+	if err := errors.Join(errs[:]...); err != nil {
 		return fmt.Errorf("attackers %q: %w", text, err)
 	}
-	destination, err := strconv.ParseUint(m[2], 10, 16)
-	if err != nil {
-		return fmt.Errorf("attackers %q: %w", text, err)
-	}
-	a.UDP = &udpPorts{uint16(source), uint16(destination)}
+	a.Kind = kind
 	return nil
+}
+
+// port reads a port, nothing as 0.
+func port(text string) (uint16, error) {
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 16)
+	return uint16(n), err
 }
 
 // has reports whether a frame is part of the attack.
 func (a *Attackers) has(h *header) bool {
-	switch {
+	switch k := a.Kind; {
 	case !h.source.IsValid():
 		return false
 	case a.All:
 		return true
-	case a.UDP == nil:
+	case k == nil:
 		return slices.Contains(a.Sources, h.source)
+	case h.protocol != k.protocol:
+		return false
+	case h.later:
+		return k.fragments
+	default:
+		return h.ports && (k.source == 0 || h.sourcePort == k.source) && (k.destination == 0 || h.destinationPort == k.destination)
 	}
-	return h.protocol == protocolUDP &&
-		(h.later || h.ports && h.sourcePort == a.UDP.source && h.destinationPort == a.UDP.destination)
 }
 
 // readLabels reads a labels file, by the captures' names without extension.

@@ -34,13 +34,12 @@ type item struct {
 }
 
 // readItems reads every capture of a directory that has a label with an
-// expected outcome, by name.
-func readItems(dir string) ([]*item, error) {
+// expected outcome, by name, and says which could not be read.
+func readItems(dir string) (items []*item, unreadable []error, err error) {
 	labels, err := readLabels(filepath.Join(dir, "labels.json"))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var out []*item
 	for _, name := range slices.Sorted(maps.Keys(labels)) {
 		label := labels[name]
 		if label.Expected == "" {
@@ -48,18 +47,20 @@ func readItems(dir string) ([]*item, error) {
 		}
 		frames, err := capture.Read(filepath.Join(dir, filepath.Base(label.File)))
 		if err != nil {
-			return nil, err
+			unreadable = append(unreadable, err)
+			continue
 		}
 		it := newItem(name, label, frames)
 		if len(it.frames) == 0 {
-			return nil, fmt.Errorf("capture %s: nothing in it is addressed to %v", name, label.IngressDst)
+			unreadable = append(unreadable, fmt.Errorf("capture %s: nothing in it is addressed to %v", name, label.IngressDst))
+			continue
 		}
-		out = append(out, it)
+		items = append(items, it)
 	}
-	if len(out) == 0 {
-		return nil, errors.New("no capture has a label that says what is expected")
+	if len(items) == 0 {
+		return nil, nil, errors.Join(append(unreadable, fmt.Errorf("%s has no capture with a label that says what is expected", dir))...)
 	}
-	return out, nil
+	return items, unreadable, nil
 }
 
 func newItem(name string, label *Label, frames []capture.Frame) *item {
