@@ -67,18 +67,24 @@ func (l *captureLabel) isAttack() func(*frame) bool {
 	return func(f *frame) bool { return f.protocol == protocolUDP }
 }
 
-// looped plays frames over and over for 20 s, no faster than pps: how floods are
-// judged that were captured as a burst.
+// looped plays frames over and over for 20 s, at their own times but never faster
+// than pps: how floods are judged that were captured as a burst.
 func looped(frames []frame, pps int) []frame {
 	const span = 20 * time.Second
-	gap := max(time.Second/time.Duration(pps), (frames[len(frames)-1].at+time.Millisecond)/time.Duration(len(frames)))
-	out := make([]frame, 0, int(span/gap))
-	for i := range cap(out) {
-		f := frames[i%len(frames)]
-		f.at = time.Duration(i) * gap
-		out = append(out, f)
+	length, gap := frames[len(frames)-1].at+time.Millisecond, time.Second/time.Duration(pps)
+	var out []frame
+	var free time.Duration // when the next one may be sent
+	for i, loop := 0, time.Duration(0); ; i++ {
+		if i == len(frames) {
+			i, loop = 0, max(loop+length, free)
+		}
+		f := frames[i]
+		f.at = max(f.at+loop, free)
+		if f.at >= span {
+			return out
+		}
+		out, free = append(out, f), f.at+gap
 	}
-	return out
 }
 
 // faster plays frames at a multiple of their speed.

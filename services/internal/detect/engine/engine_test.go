@@ -179,6 +179,33 @@ func TestReflection(t *testing.T) {
 	}
 }
 
+// TestReflectionsCompany: the fragments of large answers and what closed
+// amplifiers say come to the same victim.
+func TestReflectionsCompany(t *testing.T) {
+	dst := netip.MustParseAddr("198.51.100.1")
+	target := func(to netip.Addr, c schemas.Class, protocol uint8, port uint16, n uint64) rates.Target {
+		return rates.Target{Destination: to, Class: c, Protocol: protocol, Port: port, Packets10s: n, Packets1s: n, Sources10s: 40, Sources1s: 40}
+	}
+	r := record()
+	r.Victims = []rates.Target{
+		target(dst, schemas.ClassUDP, 17, 53, 200), target(dst, schemas.ClassFragLater, 17, 0, 100), target(dst, schemas.ClassICMP, 1, 0, 200),
+		target(dst.Next(), schemas.ClassFragLater, 17, 0, 5000), target(dst.Next(), schemas.ClassICMP, 1, 0, 5000),
+	}
+	r.Window10s = packets{udp: 200}.counts()
+	r.Sources10s, r.Sources1s = 60, 60
+	d := newEngine(t).Rates(r, now)
+	want := "S2 destination=198.51.100.1/32,protocol=udp,source_port=53 drop; S2 destination=198.51.100.1/32,protocol=udp,fragments=later drop; " +
+		"S2 destination=198.51.100.1/32,protocol=icmp rate-limit 50"
+	if got := brief(d); got != want {
+		t.Errorf("got %s", got)
+	}
+	complete(t, d)
+	r.Victims[1].Packets10s, r.Victims[2].Packets10s = 99, 199
+	if got := brief(newEngine(t).Rates(r, now)); got != "S2 destination=198.51.100.1/32,protocol=udp,source_port=53 drop" {
+		t.Errorf("with less company: %s", got)
+	}
+}
+
 func TestStaleRatesDecideNothing(t *testing.T) {
 	loud := source("203.0.113.9", packets{syn: 5000}, packets{syn: 5000}, 1)
 	r := record(loud)

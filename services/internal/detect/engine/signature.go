@@ -199,7 +199,11 @@ func (t *turn) also(set *rules.Set, a *rules.Also, destination netip.Addr, x fou
 			continue
 		}
 		x.also, x.alsoPackets = a, n
-		t.issue(&order{match: m, action: x.rule.Action, rate: x.rule.Rate, set: set, rule: x.rule.ID, found: x,
+		action, rate := x.rule.Action, x.rule.Rate
+		if a.Action != "" {
+			action, rate = a.Action, a.Rate
+		}
+		t.issue(&order{match: m, action: action, rate: rate, set: set, rule: x.rule.ID, found: x,
 			measured: n, threshold: a.Packets, window: x.rule.Window})
 	}
 }

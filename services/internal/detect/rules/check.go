@@ -195,6 +195,12 @@ func (c *setChecker) signature(s *Signature, index int) {
 		i := strconv.Itoa(j)
 		s.Also[j].Class = c.class(s.Also[j].ClassName, under("also", i, "class")...)
 		c.want(s.Also[j].Packets >= 1, "1 or more", under("also", i, "packets")...)
+		switch a := s.Also[j].Action; a {
+		case "", commands.Drop, commands.RateLimit, commands.Observe:
+			c.want(a != commands.RateLimit || s.Also[j].Rate > 0, "packets per second, 1 or more", under("also", i, "rate")...)
+		default:
+			c.want(false, "drop, rate-limit or observe", under("also", i, "action")...)
+		}
 	}
 }
 

@@ -113,9 +113,11 @@ func (s *Signature) SourcesFor(port uint16) (float64, bool) {
 // Also extends a signature to packets of another class to the same victim, if
 // there are enough of them in the rule's window.
 type Also struct {
-	ClassName string        `yaml:"class"`
-	Packets   float64       `yaml:"packets"`
-	Class     schemas.Class `yaml:"-"`
+	ClassName string          `yaml:"class"`
+	Packets   float64         `yaml:"packets"`
+	Action    commands.Action `yaml:"action"` // empty: the rule's, with its rate
+	Rate      uint64          `yaml:"rate"`
+	Class     schemas.Class   `yaml:"-"`
 }
 
 // Prefix is a rule about many blocked sources in one network.
