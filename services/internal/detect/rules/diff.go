@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -33,6 +34,23 @@ func Diff(before, after *Rules) []string {
 		}
 	}
 	return out
+}
+
+// textOf lists every value of a rules file, with those of the embedded rules that
+// it does not name.
+func textOf(doc *yaml.Node) (map[string]string, error) {
+	var embedded yaml.Node
+	if err := yaml.Unmarshal(defaults, &embedded); err != nil {
+		return nil, fmt.Errorf("reading the embedded rules: %w", err)
+	}
+	out := flatten(&embedded)
+	for i, root := 0, doc.Content[0]; i+1 < len(root.Content); i += 2 {
+		if root.Content[i+1].Kind == yaml.SequenceNode {
+			maps.DeleteFunc(out, func(p, _ string) bool { return strings.HasPrefix(p, root.Content[i].Value+".") })
+		}
+	}
+	maps.Copy(out, flatten(doc))
+	return out, nil
 }
 
 // flatten lists every value of a document by its path, where items of lists go

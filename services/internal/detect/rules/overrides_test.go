@@ -138,6 +138,29 @@ func TestNoRulesAreAnError(t *testing.T) {
 	}
 }
 
+// TestAFileNeedNotNameEverything: the rest is as embedded.
+func TestAFileNeedNotNameEverything(t *testing.T) {
+	r, err := Parse("my.yaml", []byte("version: 1\nlease: {first: 5m}\nprefixes: []\noverrides:\n  - {hosts: [a], set: {mode: observe}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Lease.First != 5*time.Minute || r.Lease.Longest != time.Hour || len(r.Sources) != 7 || len(r.Prefixes) != 0 || r.Resolve(r.For("a", "e")).Mode != ModeObserve {
+		t.Errorf("got %+v", r)
+	}
+	for _, d := range Diff(parse(t, ""), r) {
+		if !strings.HasPrefix(d, "lease.first: 60s → 5m") && !strings.HasPrefix(d, "overrides.0.") && !strings.HasPrefix(d, "prefixes.P1.") {
+			t.Errorf("difference %q", d)
+		}
+	}
+	r, err = Parse("my.yaml", []byte("version: 1\nsources:\n  - {id: X, window: 1s, all: [{metric: packets, at_least: 100}], action: drop, cover: all}\n"))
+	if err != nil || len(r.Sources) != 1 || r.Sources[0].Name != "" || r.Sources[0].DropAbove != 0 {
+		t.Errorf("got %+v, %v", r, err)
+	}
+	if _, err := Parse("my.yaml", []byte("lease: {first: 5m}\n")); err == nil || !strings.Contains(err.Error(), "my.yaml:1: version: want 1") {
+		t.Errorf("without a version: %v", err)
+	}
+}
+
 func TestDiff(t *testing.T) {
 	before := parse(t, "")
 	if d := Diff(before, parse(t, "# a remark\n")); len(d) != 0 {

@@ -235,10 +235,13 @@ func Load(path string) (*Rules, error) {
 	return Parse(path, b)
 }
 
-// Parse reads rules from b; name is what errors call it.
+// Parse reads rules from b; name is what errors call it. What b does not name is
+// as in the embedded rules; a list of rules that it names takes the place of
+// theirs.
 func Parse(name string, b []byte) (*Rules, error) {
 	var doc yaml.Node
-	if err := yaml.Unmarshal(b, &doc); err != nil {
+	err := yaml.Unmarshal(b, &doc)
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	c := checker{name: name, doc: &doc}
@@ -246,6 +249,10 @@ func Parse(name string, b []byte) (*Rules, error) {
 		return nil, errors.Join(c.errs...)
 	}
 	var r Rules
+	if err := yaml.Unmarshal(defaults, &r); err != nil {
+		return nil, fmt.Errorf("reading the embedded rules: %w", err)
+	}
+	r.Version = 0 // which a file must say itself
 	d := yaml.NewDecoder(bytes.NewReader(b))
 	d.KnownFields(true)
 	if err := d.Decode(&r); err != nil && !errors.Is(err, io.EOF) {
@@ -255,6 +262,8 @@ func Parse(name string, b []byte) (*Rules, error) {
 	if len(c.errs) > 0 {
 		return nil, errors.Join(c.errs...)
 	}
-	r.text = flatten(&doc)
+	if r.text, err = textOf(&doc); err != nil {
+		return nil, err
+	}
 	return &r, nil
 }
