@@ -3,7 +3,6 @@ package cli
 import (
 	"cmp"
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -70,29 +69,39 @@ func (a *app) diagnoseBrokers(ctx context.Context, partitions int32) []doctor.Fi
 	defer c.Close()
 	asking, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
-	brokers, err := c.Brokers(asking)
+	brokers, err := c.Reach(asking)
 	if err != nil {
 		return []doctor.Finding{doctor.Unreachable(err)}
 	}
-	out := []doctor.Finding{doctor.Brokers(brokers)}
-	states, err := c.CheckTopics(asking, schemas.Specs(c.Topics, partitions, defaultReplication(brokers)))
+	out := doctor.Brokers(brokers)
+	asking, cancel = context.WithTimeout(ctx, a.timeout) // one that does not answer may have used the first up
+	defer cancel()
+	states, err := c.CheckTopics(asking, schemas.Specs(c.Topics, partitions, defaultReplication(len(brokers))))
 	if err != nil {
-		return append(out, doctor.Unreachable(err))
+		return append(out, doctor.Unreadable(err))
 	}
+	missing := false
 	for _, s := range states {
 		out = append(out, doctor.Topic(s))
-		if s.Name == c.Topics.Status && s.Missing {
-			err = errors.New("no status")
-		}
+		missing = missing || s.Missing
 	}
-	if err != nil {
-		return out
+	if missing {
+		return out // nothing can be alive without them
 	}
 	statuses, err := a.statuses(ctx, c)
 	if err != nil {
-		return append(out, doctor.Unreachable(err))
+		return append(out, doctor.Unreadable(err))
 	}
-	return append(out, diagnoseProbes(statuses, time.Now())...)
+	out = append(out, diagnoseProbes(statuses, time.Now())...)
+	counts, err := c.Newest(asking, c.Topics.Counts)
+	if err != nil {
+		return append(out, doctor.Unreadable(err))
+	}
+	rates, err := c.Newest(asking, c.Topics.Rates)
+	if err != nil {
+		return append(out, doctor.Unreadable(err))
+	}
+	return append(out, doctor.Aggregator(counts, rates))
 }
 
 // diagnoseProbes judges the live ones.

@@ -1,12 +1,16 @@
 package cli
 
 import (
+	"context"
+	"net"
 	"os"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-net/weir/schemas"
@@ -37,6 +41,9 @@ func TestDoctorBrokers(t *testing.T) {
 		if strings.HasPrefix(name, "topic ") && f.Level != doctor.OK {
 			t.Errorf("%s: %+v", name, f)
 		}
+	}
+	if f := found["aggregator"]; f.Level != doctor.OK {
+		t.Errorf("without counts: %+v", f)
 	}
 	l.startProbe("web1", func(p *probe) { p.record.SkewMillis = 3000 })
 	found, _ = l.examine(nil)
@@ -73,6 +80,38 @@ func TestDoctorBrokers(t *testing.T) {
 	})
 	if f := found["brokers"]; code != ExitError || f.Level != doctor.Fail || !strings.Contains(f.Advice, "WEIR_KAFKA_BROKERS") {
 		t.Errorf("no configuration: exit %d, %+v", code, f)
+	}
+}
+
+// TestDoctorSilentBroker has two brokers, of which the one that is asked first
+// answers and the other does not.
+func TestDoctorSilentBroker(t *testing.T) {
+	l := newLab(t)
+	if l.real {
+		t.Skip("a real broker is not for silencing")
+	}
+	c, err := kfake.NewCluster(kfake.NumBrokers(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	addresses := c.ListenAddrs()
+	found, code := l.examine(func(e *Env) {
+		e.Connect = func([]string, string) ([]kgo.Opt, schemas.Topics, error) {
+			dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+				if address == addresses[1] {
+					return nil, syscall.ECONNREFUSED
+				}
+				return new(net.Dialer).DialContext(ctx, network, address)
+			}
+			return []kgo.Opt{kgo.SeedBrokers(addresses[0]), kgo.Dialer(dial)}, l.topics, nil
+		}
+	})
+	if f := found["broker "+addresses[1]]; code != ExitError || f.Level != doctor.Fail || !strings.Contains(f.Found, "refused") {
+		t.Errorf("exit %d, %+v", code, f)
+	}
+	if _, told := found["broker "+addresses[0]]; told || found["brokers"].Level != doctor.Warn {
+		t.Errorf("%v", found)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weir-net/weir/schemas"
 	"github.com/weir-net/weir/schemas/status"
 	"github.com/weir-net/weir/services/weir/internal/broker"
 )
@@ -18,13 +19,25 @@ func Unreachable(err error) Finding {
 	return ok("brokers", "%v", err).fail("check that they run, that this machine may connect to them, and TLS and SASL settings")
 }
 
-// Brokers judges their number.
-func Brokers(n int) Finding {
-	found := ok("brokers", "%s", plural(n, "broker"))
-	if n < 3 {
-		return found.warn("while one is away nothing is published or decided; three brokers bear the loss of one")
+// Unreadable judges that brokers answer, but not to what was asked of the topics.
+func Unreadable(err error) Finding {
+	return ok("topics", "%v", err).fail("all brokers must answer, and this user must be allowed to read Weir's topics (deploy/README.md)")
+}
+
+// Brokers judges their number, and each that does not answer.
+func Brokers(all []broker.Reached) []Finding {
+	found := ok("brokers", "%s", plural(len(all), "broker"))
+	if len(all) < 3 {
+		found = found.warn("while one is away nothing is published or decided; three brokers bear the loss of one")
 	}
-	return found
+	out := []Finding{found}
+	for _, b := range all {
+		if b.Err != nil {
+			out = append(out, ok("broker "+b.Address, "%v", b.Err).
+				fail("it advertises this address: check that it runs, advertised.listeners, names and firewalls"))
+		}
+	}
+	return out
 }
 
 // Topic judges one topic beside the contract.
@@ -72,6 +85,22 @@ func Probe(s status.Record) Finding {
 		return found.warn("they would have cut it off from the brokers: see the events topic")
 	}
 	return found
+}
+
+// Aggregator judges by the newest stamps of counts and rates, zero if there is
+// none, whether anything turns the ones into the others.
+func Aggregator(counts, rates time.Time) Finding {
+	behind := counts.Sub(rates)
+	switch {
+	case counts.IsZero():
+		return ok("aggregator", "there are no counts yet")
+	case rates.IsZero():
+		return ok("aggregator", "there are counts but no rates").warn("start weir-aggregator: without rates nothing is decided")
+	case behind > schemas.StaleAfter:
+		return ok("aggregator", "the newest rates are %v older than the newest counts", behind.Round(time.Second)).
+			warn("start weir-aggregator, or look at its log: without rates nothing is decided")
+	}
+	return ok("aggregator", "rates follow counts")
 }
 
 // NoProbe says that no probe is live.

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -48,8 +49,13 @@ func TestFindings(t *testing.T) {
 		{"not ours", pins("/sys/fs/bpf/weir", "/sys/fs/bpf", true, false), Fail, "cannot write to /sys/fs/bpf"},
 		{"right clock", systemClock(true), OK, "synchronised"},
 		{"free clock", systemClock(false), Warn, "NTP"},
-		{"three brokers", Brokers(3), OK, "3 brokers"},
-		{"one broker", Brokers(1), Warn, "1 broker"},
+		{"three brokers", Brokers(make([]broker.Reached, 3))[0], OK, "3 brokers"},
+		{"one broker", Brokers(make([]broker.Reached, 1))[0], Warn, "1 broker"},
+		{"a silent broker", Brokers([]broker.Reached{{Address: "a:1"}, {Address: "b:2", Err: errors.New("refused")}})[1], Fail, "advertised.listeners"},
+		{"rates", Aggregator(now, now.Add(-time.Second)), OK, "follow"},
+		{"no counts", Aggregator(time.Time{}, time.Time{}), OK, "no counts"},
+		{"no rates", Aggregator(now, time.Time{}), Warn, "start weir-aggregator"},
+		{"old rates", Aggregator(now, now.Add(-time.Hour)), Warn, "1h0m0s older"},
 		{"topic", Topic(topic), OK, "as it must be"},
 		{"no topic", Topic(missing), Fail, "weir topics apply creates"},
 		{"other topic", Topic(differs), Fail, "3 partitions, want 12"},
