@@ -76,3 +76,7 @@ func (i Interface) Suspects() string {
 	}
 	return strings.Join(out, "; ")
 }
+
+// IsJumbo reports whether a driver may spread the interface's frames over
+// several buffers.
+func (i Interface) IsJumbo() bool { return i.MTU > nativeMTU }

@@ -9,16 +9,19 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 
 	"github.com/weir-net/weir/bpf/nic"
 )
 
-// program loads the copy of the XDP program that belongs to one slot.
-func (d *Datapath) program(s Slot) (*ebpf.Program, error) { return d.loadProgram(s, "weir", false) }
+// variant is what an interface asks of its copy of the program.
+type variant struct {
+	bareIP bool // TCX: its packets have no link layer
+	frags  bool // XDP: its frames do not fit one buffer, which costs every packet a call
+}
 
-// loadProgram loads the copy of a program that belongs to one slot. bareIP says
-// that the interface's packets have no link layer.
-func (d *Datapath) loadProgram(s Slot, name string, bareIP bool) (*ebpf.Program, error) {
+// loadProgram loads the copy of a program that belongs to one slot.
+func (d *Datapath) loadProgram(s Slot, name string, v variant) (*ebpf.Program, error) {
 	spec, err := d.spec()
 	if err != nil {
 		return nil, err
@@ -26,7 +29,8 @@ func (d *Datapath) loadProgram(s Slot, name string, bareIP bool) (*ebpf.Program,
 	constants := map[string]any{
 		"slot_id": uint32(s), "cpus": uint32(d.cpus), "seed": d.seed,
 		"sets4": uint32(d.ways4 / setWays), "sets6": uint32(d.ways6 / setWays), "target_ways": uint32(targetWays),
-		"strict": flag(d.cfg.Strict), "group_off_link": flag(d.cfg.IPv6SourcePrefixLength == 64), "bare_ip": flag(bareIP),
+		"strict": flag(d.cfg.Strict), "group_off_link": flag(d.cfg.IPv6SourcePrefixLength == 64), "bare_ip": flag(v.bareIP),
+		"frags": flag(v.frags), "listed_sets": uint32(len(d.blocklist.sets)),
 	}
 	for name, value := range constants {
 		if err := spec.Variables[name].Set(value); err != nil {
@@ -39,6 +43,9 @@ func (d *Datapath) loadProgram(s Slot, name string, bareIP bool) (*ebpf.Program,
 		spec.Maps[name].Pinning = ebpf.PinNone
 	}
 	spec.Programs = map[string]*ebpf.ProgramSpec{name: spec.Programs[name]}
+	if !v.frags {
+		spec.Programs[name].Flags &^= unix.BPF_F_XDP_HAS_FRAGS
+	}
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replace})
 	if err != nil {
 		return nil, fmt.Errorf("loading the program: %w", err)

@@ -50,7 +50,7 @@ func newRig(t testing.TB, cfg Config) *rig {
 // use makes slot s exist without an interface.
 func (r *rig) use(s Slot, m FilterMode) {
 	r.t.Helper()
-	p, err := r.program(s)
+	p, err := r.loadProgram(s, "weir", variant{frags: true})
 	if err != nil {
 		r.t.Fatalf("%+v", err)
 	}

@@ -188,7 +188,6 @@ func (d *Datapath) scanTotals(half int, window func(int) *Window) {
 				continue
 			}
 			t := &d.totals[(half*d.cpus+cpu)*MaxSlots+slot]
-			addTotals(&w.Totals, t.All.ByClass, t.All.Bytes, t.All.UdpBytes, t.All.Dropped)
 			addTotals(&w.Other, t.Other.ByClass, t.Other.Bytes, t.Other.UdpBytes, t.Other.Dropped)
 			w.NonIP += t.NonIp
 			w.NonIPBytes += t.NonIpBytes
@@ -196,6 +195,7 @@ func (d *Datapath) scanTotals(half int, window func(int) *Window) {
 			w.Malformed += t.Malformed
 			w.MalformedBytes += t.MalformedBytes
 			w.Truncated = w.Other.Packets > 0
+			addTotals(&w.Totals, t.Other.ByClass, t.Other.Bytes, t.Other.UdpBytes, t.Other.Dropped)
 		}
 	}
 }

@@ -7,12 +7,14 @@
 #pragma once
 
 #include "consts.h"
+#include "hash.h"
 #include "maps.h"
 
 #define SELECTOR_PROTOCOL 128 /* selectors from here on are protocols below 128 */
 
 struct decision {
 	struct lease *lease;
+	__u64 now; /* 0: nobody has asked yet */
 	__u32 index;
 	__u8 action;
 	__u8 reason;  /* of a drop by this lease; a limit's is 3 further on */
@@ -20,8 +22,17 @@ struct decision {
 	__u8 syn;     /* it is a signature of SYN */
 };
 
+/* The clock costs more than all that most packets need, so it is read at most
+ * once and only when a lease is at hand. */
+static __always_inline __u64 now_of(struct decision *d)
+{
+	if (!d->now)
+		d->now = bpf_ktime_get_boot_ns();
+	return d->now;
+}
+
 /* Takes lease i if it is live, meant for this interface and stronger. */
-static __always_inline void consider(struct decision *d, __u32 i, __u8 reason, __u64 now)
+static __always_inline void consider(struct decision *d, __u32 i, __u8 reason)
 {
 	struct lease *l = bpf_map_lookup_elem(&leases, &i);
 
@@ -29,7 +40,7 @@ static __always_inline void consider(struct decision *d, __u32 i, __u8 reason, _
 		return;
 	if (!(l->interfaces & (1ULL << (slot_id & 63))))
 		return;
-	if (l->expires && l->expires <= now)
+	if (l->expires && l->expires <= now_of(d))
 		return;
 	d->lease = l;
 	d->index = i;
@@ -37,25 +48,63 @@ static __always_inline void consider(struct decision *d, __u32 i, __u8 reason, _
 	d->reason = reason;
 }
 
-static __always_inline void ask_exact(const struct control *ctl, const struct packet *p, struct decision *d, __u64 now)
+static __always_inline __u64 bit_of(__u32 generation, int family6, __u32 i)
+{
+	__u32 at =
+	    (generation & 1) * 2 * PREFILTER_WORDS + family6 * PREFILTER_WORDS + (i >> 6 & (PREFILTER_WORDS - 1));
+	__u64 *word = bpf_map_lookup_elem(&prefilter, &at);
+
+	return word ? *word >> (i & 63) & 1 : 0;
+}
+
+/* Can there be a lease on this source? Nearly always not, and one bit says so. */
+static __always_inline int may_be_listed(const struct control *ctl, const struct packet *p)
+{
+	__u32 generation = *(volatile __u32 *)&ctl->generation;
+	__u64 upper;
+
+	if (p->family == 4)
+		return bit_of(generation, 0, bpf_ntohl(p->src.w[0]) >> 8);
+	upper = half_of(&p->src, 0);
+	return ctl->wide6 || bit_of(generation, 1, mix(upper + seed) >> 40) ||
+	       bit_of(generation, 1, mix((upper & bpf_cpu_to_be64(~0xffffULL)) + seed + 1) >> 40);
+}
+
+/* Asks the set of an IPv4 source. Returns whether it was full. */
+static __always_inline int ask_listed(const struct packet *p, struct decision *d)
+{
+	__u32 address = p->src.w[0], i = (hash4(address) >> 16) & (listed_sets - 1), lease = 0;
+	struct listed4 *s = bpf_map_lookup_elem(&listed, &i);
+
+	if (!s)
+		return 0;
+#pragma unroll
+	for (int w = 0; w < LISTED_WAYS; w++)
+		lease |= s->lease[w] & (__u32)-is_zero(s->address[w] ^ address);
+	if (lease)
+		consider(d, lease - 1, REASON_DROP_SOURCE);
+	return s->lease[LISTED_WAYS - 1] != 0;
+}
+
+static __always_inline void ask_exact(const struct control *ctl, const struct packet *p, struct decision *d)
 {
 	struct exact_key key = {.address = p->src, .family = p->family};
 	__u32 *i;
 
-	if (ctl->exact_any) {
-		i = bpf_map_lookup_elem(&exact, &key);
+	if (p->family != 4 || ask_listed(p, d)) {
+		i = ctl->exact_any ? bpf_map_lookup_elem(&exact, &key) : 0;
 		if (i)
-			consider(d, *i, REASON_DROP_SOURCE, now);
+			consider(d, *i, REASON_DROP_SOURCE);
 	}
 	if (ctl->exact_class) {
 		key.selector = p->class + 1;
 		i = bpf_map_lookup_elem(&exact, &key);
 		if (i)
-			consider(d, *i, REASON_DROP_SOURCE, now);
+			consider(d, *i, REASON_DROP_SOURCE);
 		key.selector = SELECTOR_PROTOCOL | p->protocol;
 		i = p->protocol < SELECTOR_PROTOCOL ? bpf_map_lookup_elem(&exact, &key) : 0;
 		if (i)
-			consider(d, *i, REASON_DROP_SOURCE, now);
+			consider(d, *i, REASON_DROP_SOURCE);
 	}
 }
 
@@ -67,7 +116,6 @@ static __always_inline void ask_exact(const struct control *ctl, const struct pa
 struct prefix_walk {
 	struct prefix_key key;
 	struct decision *decision;
-	__u64 now;
 	__u8 settled; /* the action that no other lease of this trie can beat */
 	__u8 reason;
 	__u8 allow; /* ask the allowed, not the blocked */
@@ -83,7 +131,7 @@ static __always_inline int ask_prefix(struct prefix_walk *w)
 
 	if (!v)
 		return 1;
-	consider(w->decision, v->lease, w->reason, w->now);
+	consider(w->decision, v->lease, w->reason);
 	if (w->decision->action >= w->settled || v->bits == 0)
 		return 1;
 	w->key.bits = PREFIX_BITS + v->bits - 1;
@@ -101,14 +149,12 @@ static __always_inline void ask_all_prefixes(struct prefix_walk *w)
 		bpf_loop(MAX_NESTED, ask_shorter, w, 0);
 }
 
-static __always_inline void ask_prefixes(const struct control *ctl, const struct packet *p, struct decision *d,
-					 __u64 now)
+static __always_inline void ask_prefixes(const struct control *ctl, const struct packet *p, struct decision *d)
 {
 	__u32 bits = PREFIX_BITS + (p->family == 4 ? 32 : 128);
 	struct prefix_walk w = {
 	    .key = {.bits = bits, .family = p->family, .address = p->src},
 	    .decision = d,
-	    .now = now,
 	    .settled = ACTION_DROP,
 	    .reason = REASON_DROP_PREFIX,
 	};
@@ -135,7 +181,6 @@ static __always_inline int within(const struct address *a, const struct address 
 struct signature_walk {
 	const struct packet *packet;
 	struct decision *decision;
-	__u64 now;
 	__u32 count;
 };
 
@@ -168,7 +213,7 @@ static long ask_signature(__u32 i, void *context)
 	if (s->flag_mask && (p->protocol != PROTO_TCP || p->class == CLASS_FRAG_LATER || p->class == CLASS_OTHER ||
 			     (p->flags & s->flag_mask) != s->flag_value))
 		return 0;
-	consider(d, s->lease, REASON_DROP_SIGNATURE, walk->now);
+	consider(d, s->lease, REASON_DROP_SIGNATURE);
 	if (d->lease != before)
 		d->syn = s->flag_mask & s->flag_value & TCP_FLAG_SYN && p->class == CLASS_SYN;
 	return 0;
@@ -189,22 +234,29 @@ static __always_inline int is_established(const struct packet *p)
 	return bpf_map_lookup_elem(&established, &key) != 0;
 }
 
-static __always_inline void ask_signatures(const struct control *ctl, const struct packet *p, struct decision *d,
-					   __u64 now)
+static __always_inline int is_targeted(const struct packet *p)
 {
-	struct signature_walk walk = {.packet = p, .decision = d, .now = now, .count = ctl->signatures};
+	__u32 bit = mix((half_of(&p->dst, 0) ^ half_of(&p->dst, 1)) + seed), at = bit >> 6 & (TARGETED_WORDS - 1);
+	__u64 *word = bpf_map_lookup_elem(&targeted, &at);
 
-	bpf_loop(MAX_SIGNATURES, ask_signature, &walk, 0);
+	return word ? *word >> (bit & 63) & 1 : 0;
+}
+
+static __always_inline void ask_signatures(const struct control *ctl, const struct packet *p, struct decision *d)
+{
+	struct signature_walk walk = {.packet = p, .decision = d, .count = ctl->signatures};
+
+	if (ctl->wide_signatures || is_targeted(p))
+		bpf_loop(MAX_SIGNATURES, ask_signature, &walk, 0);
 }
 
 static __always_inline int is_allowed(const struct control *ctl, const struct packet *p, __u64 now)
 {
 	__u32 bits = PREFIX_BITS + (p->family == 4 ? 32 : 128);
-	struct decision d = {};
+	struct decision d = {.now = now};
 	struct prefix_walk w = {
 	    .key = {.bits = bits, .family = p->family, .address = p->src},
 	    .decision = &d,
-	    .now = now,
 	    .settled = ACTION_ALLOW,
 	    .reason = REASON_PASS_ALLOW,
 	    .allow = 1,
@@ -279,17 +331,18 @@ static __always_inline __u32 filter(const struct control *ctl, const struct pack
 	__u32 reason;
 	__u64 now;
 
-	if (!(ctl->exact_any | ctl->exact_class | ctl->prefix_any | ctl->prefix_class | ctl->signatures))
+	if (!ctl->any)
 		return REASON_PASS;
-	now = bpf_ktime_get_boot_ns();
-	if (ctl->exact_any | ctl->exact_class)
-		ask_exact(ctl, p, &d, now);
-	if (ctl->prefix_any | ctl->prefix_class)
-		ask_prefixes(ctl, p, &d, now);
+	if (may_be_listed(ctl, p)) {
+		ask_exact(ctl, p, &d);
+		if (ctl->prefix_any | ctl->prefix_class)
+			ask_prefixes(ctl, p, &d);
+	}
 	if (ctl->signatures)
-		ask_signatures(ctl, p, &d, now);
+		ask_signatures(ctl, p, &d);
 	if (!d.lease)
 		return REASON_PASS;
+	now = now_of(&d);
 	/* An allow for more than one address (a signature) is among the decisions,
 	 * a plain one is asked only now. */
 	if (d.action == ACTION_ALLOW)

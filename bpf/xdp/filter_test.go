@@ -190,15 +190,19 @@ func TestRateLimit(t *testing.T) {
 		r.put(Entry{Match: m, Action: ActionRateLimit, PPS: pps})
 		start := BootTime()
 		passed := uint64(0)
-		var took time.Duration
+		var took, starved time.Duration
 		for took < 1500*time.Millisecond {
 			got := reasonsOf(t, r, func() { r.run(0, synFrom("203.0.113.9"), 20_000) })
 			passed += got["pass_observed"]
-			took = BootTime() - start
+			step := BootTime() - start - took
+			took += step
+			starved += max(0, step-100*time.Millisecond) // on a busy machine nothing may be sent for longer than a burst
 		}
-		want := float64(pps)*took.Seconds() + max(1, float64(pps)/4)
-		if ratio := float64(passed) / want; ratio < 0.95 || ratio > 1.05 && float64(passed) > want+1 {
-			t.Errorf("limit %d pps: %d passed in %v, want %.0f", pps, passed, took, want)
+		most := float64(pps)*took.Seconds() + max(1, float64(pps)/4)
+		least := most - float64(pps)*starved.Seconds()
+		// A packet more or less is how the interval was cut.
+		if n := float64(passed); n > most*1.05+1.5 || n < least*0.95-1.5 {
+			t.Errorf("limit %d pps: %d passed in %v, want %.0f to %.0f", pps, passed, took, least, most)
 		}
 	}
 }

@@ -119,6 +119,7 @@ func (d *Datapath) writeSignature(at int, m Match, i uint32) error {
 	if err := d.maps["signatures"].Put(uint32(at), signatureOf(m, i)); err != nil {
 		return fmt.Errorf("writing a signature: %w", err)
 	}
+	d.writeTargeted()
 	atomic.StoreUint32(&d.control.Signatures, uint32(len(d.table.signatures)))
 	return nil
 }
@@ -126,10 +127,11 @@ func (d *Datapath) writeSignature(at int, m Match, i uint32) error {
 // writeSignatures writes the dense list anew: after a removal, and at start.
 func (d *Datapath) writeSignatures() error {
 	for at, m := range d.table.signatures {
-		if err := d.maps["signatures"].Put(uint32(at), signatureOf(m, d.table.byMatch[m])); err != nil {
+		if err := d.maps["signatures"].Put(uint32(at), signatureOf(m, d.table.byMatch[m].lease)); err != nil {
 			return fmt.Errorf("writing a signature: %w", err)
 		}
 	}
+	d.writeTargeted()
 	atomic.StoreUint32(&d.control.Signatures, uint32(len(d.table.signatures)))
 	return nil
 }

@@ -15,7 +15,8 @@ import (
 type stage uint8
 
 const (
-	stageExact stage = iota
+	stageListed stage = iota // a single IPv4 source, whatever it sends
+	stageExact
 	stagePrefix
 	stageAllow
 	stageSignature
@@ -35,13 +36,18 @@ const (
 	flagACK = 0x10
 )
 
+// place is where a lease is.
+type place struct {
+	lease uint32
+	stage stage
+}
+
 // leaseTable is the control plane's picture of the filter; guarded by Datapath.mu.
 type leaseTable struct {
-	byMatch    map[Match]uint32
-	stages     map[Match]stage
+	byMatch    map[Match]place
 	free       []uint32
 	signatures []Match // dense, in the order of the map
-	counts     struct{ exactAny, exactClass, prefixAny, prefixClass, allowSource, allowDestination int }
+	counts     struct{ exactAny, exactClass, prefixAny, prefixClass, allowSource, allowDestination, wide6, sources int }
 }
 
 // classify says where a lease goes. Allow leases win
@@ -59,6 +65,9 @@ func classify(m Match, a Action) stage {
 		return stageSignature
 	}
 	if m.Source.IsSingleIP() {
+		if selector, _ := selectorOf(m); selector == selectorAny && m.Source.Addr().Is4() {
+			return stageListed
+		}
 		return stageExact
 	}
 	return stagePrefix
@@ -81,7 +90,7 @@ func selectorOf(m Match) (uint8, bool) {
 }
 
 func (t *leaseTable) rebuild(d *Datapath) error {
-	t.byMatch, t.stages = map[Match]uint32{}, map[Match]stage{}
+	t.byMatch = map[Match]place{}
 	for i := len(d.leases) - 1; i >= 0; i-- {
 		l := &d.leases[i]
 		if l.Used == 0 {
@@ -90,7 +99,7 @@ func (t *leaseTable) rebuild(d *Datapath) error {
 		}
 		e := d.entry(l)
 		s := classify(e.Match, e.Action)
-		t.byMatch[e.Match], t.stages[e.Match] = uint32(i), s
+		t.byMatch[e.Match] = place{uint32(i), s}
 		t.tally(e.Match, s, 1)
 		if s == stageSignature {
 			t.signatures = append(t.signatures, e.Match)
@@ -101,11 +110,21 @@ func (t *leaseTable) rebuild(d *Datapath) error {
 	if err := d.dropStale(); err != nil {
 		return err
 	}
-	for m, i := range t.byMatch {
-		if s := t.stages[m]; s != stageSignature {
-			if err := d.publish(m, s, i); err != nil {
-				return err
-			}
+	listed := map[uint32]bool{}
+	d.blocklist.repair(func(word, lease uint32) bool {
+		ok := d.isListed(word, lease)
+		listed[lease] = listed[lease] || ok
+		return ok
+	})
+	for m, at := range t.byMatch {
+		if at.stage.filtered() {
+			d.blocklist.mark(d.control.Generation, m.Source)
+		}
+		if at.stage == stageSignature || listed[at.lease] {
+			continue
+		}
+		if err := d.publish(m, at.stage, at.lease); err != nil {
+			return err
 		}
 	}
 	if err := d.writeSignatures(); err != nil {
@@ -115,10 +134,25 @@ func (t *leaseTable) rebuild(d *Datapath) error {
 	return nil
 }
 
+// isListed reports whether a lease is one that belongs in the sets, and of this
+// address.
+func (d *Datapath) isListed(word, lease uint32) bool {
+	if int(lease) >= len(d.leases) {
+		return false
+	}
+	l := &d.leases[lease]
+	if l.Used == 0 || l.Source.W[0] != word {
+		return false
+	}
+	e := d.entry(l)
+	return classify(e.Match, e.Action) == stageListed
+}
+
 // dropStale removes what a half-done Delete left in the maps of keys.
 func (d *Datapath) dropStale() error {
 	live := func(i uint32) bool { return int(i) < len(d.leases) && d.leases[i].Used != 0 }
-	err := sweepMap(d.maps["exact"], func(_ weirExactKey, i uint32) bool { return live(i) })
+	// Those that belong in the sets go there again, and come back if one is full.
+	err := sweepMap(d.maps["exact"], func(k weirExactKey, i uint32) bool { return live(i) && !d.isListed(k.Address.W[0], i) })
 	for _, name := range []string{"prefixes", "allowed"} {
 		err = errors.Join(err, sweepMap(d.maps[name], func(_ weirPrefixKey, v weirPrefixValue) bool { return live(v.Lease) }))
 	}
@@ -164,25 +198,28 @@ func (d *Datapath) Put(entries []Entry) error {
 func (d *Datapath) put(e Entry) error {
 	t := &d.table
 	s := classify(e.Match, e.Action)
-	i, exists := t.byMatch[e.Match]
-	if exists && t.stages[e.Match] != s {
+	at, exists := t.byMatch[e.Match]
+	if exists && at.stage != s {
 		if err := d.remove(e.Match); err != nil {
 			return err
 		}
 		exists = false
 	}
-	if exists {
+	if i := at.lease; exists {
 		d.writeLease(i, e, d.leases[i].Wanted == uint8(e.Action) && d.leases[i].Interfaces == e.Interfaces)
 		return nil
 	}
 	if len(t.free) == 0 || (s == stageSignature && len(t.signatures) == MaxSignatures) {
 		return ErrFull
 	}
-	i = t.free[len(t.free)-1]
+	i := t.free[len(t.free)-1]
 	d.writeLease(i, e, false)
 	t.free = t.free[:len(t.free)-1]
-	t.byMatch[e.Match], t.stages[e.Match] = i, s
+	t.byMatch[e.Match] = place{i, s}
 	t.tally(e.Match, s, 1)
+	if s.filtered() {
+		d.blocklist.mark(d.control.Generation, e.Match.Source)
+	}
 	if s == stageSignature {
 		t.signatures = append(t.signatures, e.Match)
 		return d.writeSignature(len(t.signatures)-1, e.Match, i)
@@ -196,9 +233,15 @@ func (d *Datapath) put(e Entry) error {
 
 // publish makes the program find lease i.
 func (d *Datapath) publish(m Match, s stage, i uint32) error {
+	if s == stageListed {
+		if d.blocklist.add(words(m.Source.Addr())[0], i) {
+			return nil
+		}
+		d.table.counts.exactAny++
+	}
 	name, key, bits := d.key(m, s)
 	var value any = i
-	if s != stageExact {
+	if s != stageExact && s != stageListed {
 		value = weirPrefixValue{Lease: i, Bits: uint32(bits)}
 	}
 	err := d.maps[name].Put(key, value)
@@ -213,7 +256,7 @@ func (d *Datapath) publish(m Match, s stage, i uint32) error {
 func (d *Datapath) key(m Match, s stage) (name string, key any, bits int) {
 	selector, _ := selectorOf(m)
 	switch {
-	case s == stageExact:
+	case s == stageExact, s == stageListed:
 		k := weirExactKey{Family: family(m.Source), Selector: selector}
 		k.Address.W = words(m.Source.Addr())
 		return "exact", k, 0
@@ -254,7 +297,7 @@ func (d *Datapath) deleteAll(matches []Match) (n int, err error) {
 // meets a lease that is half gone.
 func (d *Datapath) remove(m Match) error {
 	t := &d.table
-	i, s := t.byMatch[m], t.stages[m]
+	i, s := t.byMatch[m].lease, t.byMatch[m].stage
 	atomic.StoreUint32(&d.leases[i].Action, 0)
 	var err error
 	switch s {
@@ -266,21 +309,47 @@ func (d *Datapath) remove(m Match) error {
 			}
 		}
 		err = d.writeSignatures()
+	case stageListed:
+		err = d.unlist(m, i)
 	default:
-		name, key, _ := d.key(m, s)
-		if err = d.maps[name].Delete(key); errors.Is(err, ebpf.ErrKeyNotExist) {
-			err = nil
-		}
+		err = d.unpublish(m, s)
 	}
 	d.forget(m, i)
+	if s.filtered() {
+		d.unmark()
+	}
 	return err
+}
+
+func (d *Datapath) unpublish(m Match, s stage) error {
+	name, key, _ := d.key(m, s)
+	if err := d.maps[name].Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("removing %v: %w", m, err)
+	}
+	return nil
+}
+
+// unlist removes a single source from its set, or from the map for those whose
+// set is full; one of those may move up.
+func (d *Datapath) unlist(m Match, i uint32) error {
+	moved, isMoved, wasListed := d.blocklist.remove(words(m.Source.Addr())[0], i, func(lease uint32) uint32 {
+		return d.leases[lease].Source.W[0]
+	})
+	switch {
+	case isMoved:
+		d.table.counts.exactAny--
+		return d.unpublish(d.entry(&d.leases[moved]).Match, stageExact)
+	case !wasListed:
+		d.table.counts.exactAny--
+		return d.unpublish(m, stageExact)
+	}
+	return nil
 }
 
 func (d *Datapath) forget(m Match, i uint32) {
 	d.leases[i] = weirLease{}
-	d.table.tally(m, d.table.stages[m], -1)
+	d.table.tally(m, d.table.byMatch[m].stage, -1)
 	delete(d.table.byMatch, m)
-	delete(d.table.stages, m)
 	d.table.free = append(d.table.free, i)
 }
 
@@ -289,8 +358,8 @@ func (d *Datapath) Sweep(keep func(Entry) bool) (int, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var gone []Match
-	for m, i := range d.table.byMatch {
-		if !keep(d.entry(&d.leases[i])) {
+	for m, at := range d.table.byMatch {
+		if !keep(d.entry(&d.leases[at.lease])) {
 			gone = append(gone, m)
 		}
 	}
@@ -301,8 +370,8 @@ func (d *Datapath) Sweep(keep func(Entry) bool) (int, error) {
 func (d *Datapath) Entries(f func(Entry, Drops) bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, i := range d.table.byMatch {
-		l := &d.leases[i]
+	for _, at := range d.table.byMatch {
+		l := &d.leases[at.lease]
 		if !f(d.entry(l), dropsOf(l)) {
 			return
 		}
@@ -313,11 +382,11 @@ func (d *Datapath) Entries(f func(Entry, Drops) bool) {
 func (d *Datapath) Drops(m Match) (Drops, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	i, ok := d.table.byMatch[m]
+	at, ok := d.table.byMatch[m]
 	if !ok {
 		return Drops{}, false
 	}
-	return dropsOf(&d.leases[i]), true
+	return dropsOf(&d.leases[at.lease]), true
 }
 
 func dropsOf(l *weirLease) Drops {
@@ -338,6 +407,12 @@ func (d *Datapath) Len() (leases, capacity int) {
 // tally counts a lease in (+1) or out (-1) of its stage.
 func (t *leaseTable) tally(m Match, s stage, by int) {
 	selector, _ := selectorOf(m)
+	if s.filtered() {
+		t.counts.sources += by
+		if isWide(m.Source) {
+			t.counts.wide6 += by
+		}
+	}
 	switch {
 	case s == stageExact && selector == selectorAny:
 		t.counts.exactAny += by
@@ -357,6 +432,8 @@ func (t *leaseTable) tally(m Match, s stage, by int) {
 // writeCounts tells the program which stages have entries.
 func (d *Datapath) writeCounts() {
 	n, c := &d.table.counts, d.control
+	atomic.StoreUint32(&c.Wide6, uint32(n.wide6))
+	atomic.StoreUint32(&c.Any, uint32(n.sources+len(d.table.signatures)))
 	atomic.StoreUint32(&c.AllowSource, uint32(n.allowSource))
 	atomic.StoreUint32(&c.AllowDestination, uint32(n.allowDestination))
 	atomic.StoreUint32(&c.ExactAny, uint32(n.exactAny))

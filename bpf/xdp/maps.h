@@ -116,6 +116,37 @@ struct {
 	__type(value, struct lease);
 } leases SEC(".maps");
 
+/* Which IPv4 /24 and which IPv6 /48 and /64 (by hash) have a lease on a source: a
+ * bit each, by {generation, family}. Most packets are past the leases with it. */
+#define PREFILTER_WORDS (1 << 18) /* 2^24 bits */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 4 * PREFILTER_WORDS);
+	__type(key, __u32);
+	__type(value, __u64);
+} prefilter SEC(".maps");
+
+/* Destinations that a signature names, by hash, a bit each. */
+#define TARGETED_WORDS 64
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, TARGETED_WORDS);
+	__type(key, __u32);
+	__type(value, __u64);
+} targeted SEC(".maps");
+
+/* Single IPv4 sources → lease, whatever they send; those whose set is full are in
+ * exact. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1); /* (set at load) listed_sets */
+	__type(key, __u32);
+	__type(value, struct listed4);
+} listed SEC(".maps");
+
 /* Single sources → lease; not preallocated: an empty filter costs no memory. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

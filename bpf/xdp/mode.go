@@ -84,9 +84,9 @@ func (d *Datapath) hook(s Slot, ifindex int, wanted Mode) (*hooked, error) {
 // programFor loads the program that a mode needs.
 func (d *Datapath) programFor(s Slot, n nic.Interface, mode Mode) (*ebpf.Program, error) {
 	if mode == ModeTCX {
-		return d.loadProgram(s, "weir_tcx", !n.Ethernet)
+		return d.loadProgram(s, "weir_tcx", variant{bareIP: !n.Ethernet})
 	}
-	return d.loadProgram(s, "weir", false)
+	return d.loadProgram(s, "weir", variant{frags: n.IsJumbo()})
 }
 
 func (d *Datapath) hookIn(s Slot, n nic.Interface, mode Mode) (*hooked, error) {

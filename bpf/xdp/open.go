@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	layoutVersion = 2
+	layoutVersion = 3
 	targetWays    = 1 << 12
 	targetSpare   = 256
 	targetStride  = targetWays + 2*targetSpare
@@ -56,9 +56,10 @@ type Datapath struct {
 	scanned   bool
 	leftovers bool
 
-	mu       sync.Mutex // guards what follows
-	attached map[int]*attachment
-	table    leaseTable
+	mu        sync.Mutex // guards what follows
+	blocklist blocklist
+	attached  map[int]*attachment
+	table     leaseTable
 }
 
 type attachment struct {
@@ -136,6 +137,7 @@ func (d *Datapath) spec() (*ebpf.CollectionSpec, error) {
 		"interface_totals": 2 * d.cpus * MaxSlots,
 		"sketches":         2 * d.cpus * MaxSlots,
 		"leases":           d.cfg.MaxLeases,
+		"listed":           listedSets(d.cfg.MaxLeases),
 		"exact":            d.cfg.MaxLeases,
 		"prefixes":         d.cfg.MaxPrefixes,
 		"allowed":          d.cfg.MaxPrefixes,
@@ -153,7 +155,7 @@ func (d *Datapath) spec() (*ebpf.CollectionSpec, error) {
 
 var mapNames = []string{
 	"control_page", "slots", "sources4", "sources6", "dirty4", "dirty6", "batches", "targets", "interface_totals", "sketches",
-	"verdicts", "leases", "exact", "prefixes", "allowed", "signatures", "buckets", "established",
+	"verdicts", "leases", "listed", "prefilter", "targeted", "exact", "prefixes", "allowed", "signatures", "buckets", "established",
 }
 
 func (d *Datapath) load() error {
@@ -211,7 +213,7 @@ func (d *Datapath) mapMemory() (err error) {
 		return err
 	}
 	d.control = &control[0]
-	var errs [11]error
+	var errs [14]error
 	d.slots, errs[0] = view[weirSlot](d, "slots")
 	sources4, err4 := view[weirSet4](d, "sources4")
 	sources6, err6 := view[weirSet6](d, "sources6")
@@ -221,6 +223,9 @@ func (d *Datapath) mapMemory() (err error) {
 	errs[7], errs[8] = err4, err6
 	d.batches, errs[9] = view[weirBatch](d, "batches")
 	d.verdicts, errs[10] = view[uint64](d, "verdicts")
+	d.blocklist.sets, errs[11] = view[weirListed4](d, "listed")
+	d.blocklist.prefilter, errs[12] = view[uint64](d, "prefilter")
+	d.blocklist.targeted, errs[13] = view[uint64](d, "targeted")
 	d.targets, errs[3] = view[weirTarget](d, "targets")
 	d.totals, errs[4] = view[weirTotals](d, "interface_totals")
 	d.sketches, errs[5] = view[weirSketch](d, "sketches")
@@ -250,6 +255,7 @@ func (d *Datapath) adopt() error {
 		c.Layout = layoutVersion
 	}
 	d.seed = c.Seed
+	d.blocklist.seed, d.blocklist.overflow = c.Seed, map[uint32][]uint32{}
 	d.leftovers = c.Pending != 0
 	c.BootId = [32]uint8{}
 	copy(c.BootId[:], d.cfg.BootID)

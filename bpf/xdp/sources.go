@@ -96,22 +96,27 @@ func (r *record) address(family uint8) netip.Addr {
 	return addr16(r.words)
 }
 
-// addTo adds the record to its source.
-func (r *record) addTo(s *Source) {
+// addTo adds the record to its source, and its packets to the interface's.
+func (r *record) addTo(s *Source, totals *Counters) {
 	kind := r.kind()
 	if kind == kindPairs {
 		s.PortPairs |= r.low | r.packets<<lowPairs
 		return
 	}
+	r.count(&s.Counters, kind)
+	r.count(totals, kind)
+}
+
+func (r *record) count(c *Counters, kind int) {
 	class := kind & (NumClasses - 1)
-	s.Packets += r.packets
-	s.ByClass[class] += r.packets
-	s.Bytes += r.low
+	c.Packets += r.packets
+	c.ByClass[class] += r.packets
+	c.Bytes += r.low
 	if class == classUDP {
-		s.UDPBytes += r.low
+		c.UDPBytes += r.low
 	}
 	if kind&kindDropped != 0 {
-		s.Dropped += r.packets
+		c.Dropped += r.packets
 	}
 }
 
@@ -218,18 +223,18 @@ func (s *scanner) add(r *record, set int, full bool) {
 	h := s.table.hash(&r.words, s.d.seed)
 	w.note(h, r.kind())
 	if full || int(uint32(h))&(s.table.sets-1) != set {
-		r.addTo(s.d.merge.source(w, r.address(s.table.family), h))
+		r.addTo(s.d.merge.source(w, r.address(s.table.family), h), &w.Totals)
 		return
 	}
 	for i := range s.here {
 		if j := &s.here[i]; j.words == r.words && j.window == w {
-			r.addTo(&w.Sources[j.at])
+			r.addTo(&w.Sources[j.at], &w.Totals)
 			return
 		}
 	}
 	s.here = append(s.here, joined{w, r.words, len(w.Sources)})
 	w.Sources = append(w.Sources, Source{Address: r.address(s.table.family)})
-	r.addTo(&w.Sources[len(w.Sources)-1])
+	r.addTo(&w.Sources[len(w.Sources)-1], &w.Totals)
 }
 
 // clear empties a half for the window after the next, except for the places of

@@ -39,8 +39,10 @@
 /* Port pairs are noted from this packet on: the rules ask for 32 different
  * ones, and a flood of sources with a packet each must not fill the table twice. */
 #define PAIRS_FROM 16
+#define PAIRS_OF 4 /* one in so many packets is looked at */
 #define NO_PAIR 64
-#define LOW_PAIRS 47 /* bits beside the key; the rest where packets are counted */
+#define PAIR_MULTIPLIER 0x9e3779b97f4a7c15ULL /* 2^64 over the golden ratio */
+#define LOW_PAIRS 47			      /* bits beside the key; the rest where packets are counted */
 
 /* Records are handled as words: address and packets share the first one of an
  * IPv4 record; the last one is the key with the bytes. */
@@ -71,11 +73,6 @@ static __always_inline void mark_dirty(__u32 region, __u32 set, int words)
 
 	if (dirty)
 		*dirty |= 1ULL << (set / DIRTY_SETS & 63);
-}
-
-static __always_inline __u64 is_zero(__u64 x)
-{
-	return ~(x | -x) >> 63;
 }
 
 /* Returns the way of a set that has e's address under key and is not full, or
@@ -137,7 +134,7 @@ static __always_inline int place(__u32 region, struct batch *b, struct noted *e,
 	else
 		packets = r[2] += e->packets;
 	r[words - 1] += e->length;
-	if (packets > PAIRS_FROM && e->pair != NO_PAIR) {
+	if (packets > PAIRS_FROM && e->pair != NO_PAIR && !(n & (PAIRS_OF - 1))) {
 		e->set = set;
 		b->paired |= 1U << n;
 	}
@@ -356,7 +353,7 @@ static __always_inline __u64 count_source(__u32 region, const struct packet *p, 
 	e->family = p->family;
 	e->pair = NO_PAIR;
 	if (p->sport | p->dport)
-		e->pair = mix(((__u64)p->sport << 16 | p->dport) + seed) & 63;
+		e->pair = (((__u32)p->sport << 16 | p->dport) + seed) * PAIR_MULTIPLIER >> 58;
 	if (n < BATCH - 1) {
 		b->n = n + 1;
 		return hash;

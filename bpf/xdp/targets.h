@@ -58,7 +58,7 @@ static __always_inline struct target *find_target(__u32 base, __u32 ways, const 
 
 static __always_inline __u64 hash_target(const struct target *key)
 {
-	return mix(hash6(&key->destination) ^ *id_of(key));
+	return mix(half_of(&key->destination, 0) + mix(half_of(&key->destination, 1) + *id_of(key) + seed));
 }
 
 static __noinline struct target *find_spare_target(__u32 base, struct target *key)

@@ -11,7 +11,7 @@
 #define SKETCH_SIZE (1 << SKETCH_BITS)
 #define MAX_RANK 33
 #define MAX_SIGNATURES 256
-#define LAYOUT_VERSION 2
+#define LAYOUT_VERSION 3
 
 /* How a probe treats leases on one interface. */
 enum filter_mode { MODE_OBSERVE, MODE_ENFORCE, MODE_OFF };
@@ -103,6 +103,13 @@ struct target {
 	__u64 pad2;
 };
 
+/* Blocked IPv4 sources: eight to a cache line. */
+#define LISTED_WAYS 8
+struct listed4 {
+	__u32 address[LISTED_WAYS];
+	__u32 lease[LISTED_WAYS]; /* plus one; 0: free */
+};
+
 struct counters {
 	__u64 by_class[NUM_CLASSES];
 	__u64 bytes;
@@ -110,9 +117,8 @@ struct counters {
 	__u64 dropped;
 };
 
-/* One interface in one window, on one CPU. */
+/* What is not counted by source, of one interface in one window, on one CPU. */
 struct totals {
-	struct counters all;
 	struct counters other; /* packets whose source found no place */
 	__u64 non_ip;
 	__u64 non_ip_bytes;
@@ -153,7 +159,11 @@ struct control {
 	__u32 layout;
 	__u64 seed; /* of the keyed hash */
 	/* How many entries each stage has: an empty one is not asked. */
-	__u32 exact_any;
+	__u32 any;	       /* of all stages but allow */
+	__u32 generation;      /* of the prefilter: 0 or 1 */
+	__u32 wide6;	       /* IPv6 prefixes too short for the prefilter */
+	__u32 wide_signatures; /* signatures that do not name one destination */
+	__u32 exact_any;       /* not in a set of listed4 */
 	__u32 exact_class;
 	__u32 prefix_any;
 	__u32 prefix_class;

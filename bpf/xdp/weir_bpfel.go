@@ -45,6 +45,10 @@ type weirControl struct {
 	Epoch            uint32
 	Layout           uint32
 	Seed             uint64
+	Any              uint32
+	Generation       uint32
+	Wide6            uint32
+	WideSignatures   uint32
 	ExactAny         uint32
 	ExactClass       uint32
 	PrefixAny        uint32
@@ -114,6 +118,12 @@ type weirLease struct {
 	Pps               uint64
 	Bps               uint64
 	Pad3              [2]uint64
+}
+
+type weirListed4 struct {
+	_       structs.HostLayout
+	Address [8]uint32
+	Lease   [8]uint32
 }
 
 type weirNoted struct {
@@ -244,14 +254,7 @@ type weirTarget struct {
 }
 
 type weirTotals struct {
-	_   structs.HostLayout
-	All struct {
-		_        structs.HostLayout
-		ByClass  [8]uint64
-		Bytes    uint64
-		UdpBytes uint64
-		Dropped  uint64
-	}
+	_     structs.HostLayout
 	Other struct {
 		_        structs.HostLayout
 		ByClass  [8]uint64
@@ -280,19 +283,24 @@ const (
 	weirMapExact           = "exact"
 	weirMapInterfaceTotals = "interface_totals"
 	weirMapLeases          = "leases"
+	weirMapListed          = "listed"
+	weirMapPrefilter       = "prefilter"
 	weirMapPrefixes        = "prefixes"
 	weirMapSignatures      = "signatures"
 	weirMapSketches        = "sketches"
 	weirMapSlots           = "slots"
 	weirMapSources4        = "sources4"
 	weirMapSources6        = "sources6"
+	weirMapTargeted        = "targeted"
 	weirMapTargets         = "targets"
 	weirMapVerdicts        = "verdicts"
 	weirProgWeir           = "weir"
 	weirProgWeirTcx        = "weir_tcx"
 	weirVarBareIp          = "bare_ip"
 	weirVarCpus            = "cpus"
+	weirVarFrags           = "frags"
 	weirVarGroupOffLink    = "group_off_link"
+	weirVarListedSets      = "listed_sets"
 	weirVarSeed            = "seed"
 	weirVarSets4           = "sets4"
 	weirVarSets6           = "sets6"
@@ -361,12 +369,15 @@ type weirMapSpecs struct {
 	Exact           *ebpf.MapSpec `ebpf:"exact"`
 	InterfaceTotals *ebpf.MapSpec `ebpf:"interface_totals"`
 	Leases          *ebpf.MapSpec `ebpf:"leases"`
+	Listed          *ebpf.MapSpec `ebpf:"listed"`
+	Prefilter       *ebpf.MapSpec `ebpf:"prefilter"`
 	Prefixes        *ebpf.MapSpec `ebpf:"prefixes"`
 	Signatures      *ebpf.MapSpec `ebpf:"signatures"`
 	Sketches        *ebpf.MapSpec `ebpf:"sketches"`
 	Slots           *ebpf.MapSpec `ebpf:"slots"`
 	Sources4        *ebpf.MapSpec `ebpf:"sources4"`
 	Sources6        *ebpf.MapSpec `ebpf:"sources6"`
+	Targeted        *ebpf.MapSpec `ebpf:"targeted"`
 	Targets         *ebpf.MapSpec `ebpf:"targets"`
 	Verdicts        *ebpf.MapSpec `ebpf:"verdicts"`
 }
@@ -377,7 +388,9 @@ type weirMapSpecs struct {
 type weirVariableSpecs struct {
 	BareIp       *ebpf.VariableSpec `ebpf:"bare_ip"`
 	Cpus         *ebpf.VariableSpec `ebpf:"cpus"`
+	Frags        *ebpf.VariableSpec `ebpf:"frags"`
 	GroupOffLink *ebpf.VariableSpec `ebpf:"group_off_link"`
+	ListedSets   *ebpf.VariableSpec `ebpf:"listed_sets"`
 	Seed         *ebpf.VariableSpec `ebpf:"seed"`
 	Sets4        *ebpf.VariableSpec `ebpf:"sets4"`
 	Sets6        *ebpf.VariableSpec `ebpf:"sets6"`
@@ -416,12 +429,15 @@ type weirMaps struct {
 	Exact           *ebpf.Map `ebpf:"exact"`
 	InterfaceTotals *ebpf.Map `ebpf:"interface_totals"`
 	Leases          *ebpf.Map `ebpf:"leases"`
+	Listed          *ebpf.Map `ebpf:"listed"`
+	Prefilter       *ebpf.Map `ebpf:"prefilter"`
 	Prefixes        *ebpf.Map `ebpf:"prefixes"`
 	Signatures      *ebpf.Map `ebpf:"signatures"`
 	Sketches        *ebpf.Map `ebpf:"sketches"`
 	Slots           *ebpf.Map `ebpf:"slots"`
 	Sources4        *ebpf.Map `ebpf:"sources4"`
 	Sources6        *ebpf.Map `ebpf:"sources6"`
+	Targeted        *ebpf.Map `ebpf:"targeted"`
 	Targets         *ebpf.Map `ebpf:"targets"`
 	Verdicts        *ebpf.Map `ebpf:"verdicts"`
 }
@@ -438,12 +454,15 @@ func (m *weirMaps) Close() error {
 		m.Exact,
 		m.InterfaceTotals,
 		m.Leases,
+		m.Listed,
+		m.Prefilter,
 		m.Prefixes,
 		m.Signatures,
 		m.Sketches,
 		m.Slots,
 		m.Sources4,
 		m.Sources6,
+		m.Targeted,
 		m.Targets,
 		m.Verdicts,
 	)
@@ -455,7 +474,9 @@ func (m *weirMaps) Close() error {
 type weirVariables struct {
 	BareIp       *ebpf.Variable `ebpf:"bare_ip"`
 	Cpus         *ebpf.Variable `ebpf:"cpus"`
+	Frags        *ebpf.Variable `ebpf:"frags"`
 	GroupOffLink *ebpf.Variable `ebpf:"group_off_link"`
+	ListedSets   *ebpf.Variable `ebpf:"listed_sets"`
 	Seed         *ebpf.Variable `ebpf:"seed"`
 	Sets4        *ebpf.Variable `ebpf:"sets4"`
 	Sets6        *ebpf.Variable `ebpf:"sets6"`

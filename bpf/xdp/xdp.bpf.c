@@ -90,7 +90,7 @@ int weir(struct xdp_md *ctx)
 	struct packet packet;
 	int parsed = parse(&c, &packet);
 
-	packet.length = bpf_xdp_get_buff_len(ctx);
+	packet.length = frags ? bpf_xdp_get_buff_len(ctx) : ctx->data_end - ctx->data;
 	return is_drop(leave(&packet, decide(parsed, &packet))) ? XDP_DROP : XDP_PASS;
 }
 
