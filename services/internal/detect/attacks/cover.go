@@ -12,6 +12,7 @@ const (
 	protocolUDP    = 17
 	protocolICMPv6 = 58
 	flagSYN        = 0x02
+	flagRST        = 0x04
 	flagACK        = 0x10
 )
 
@@ -34,15 +35,19 @@ func Takes(m *commands.Match, class schemas.Class) bool {
 	return class == schemas.ClassOther
 }
 
-// takesFlags goes by SYN and ACK alone: that is what the classes tell apart.
+// takesFlags goes by SYN, RST and ACK alone: that is what the classes tell apart.
+// A SYN with RST is nothing that any of them is about.
 func takesFlags(f commands.TCPFlags, class schemas.Class) bool {
-	fits := func(flags uint8) bool { return flags&f.Mask&(flagSYN|flagACK) == f.Value&(flagSYN|flagACK) }
+	const told = flagSYN | flagRST | flagACK
+	fits := func(flags uint8) bool { return flags&f.Mask&told == f.Value&told }
 	switch class {
 	case schemas.ClassSYN:
 		return fits(flagSYN)
 	case schemas.ClassSYNACK:
 		return fits(flagSYN | flagACK)
-	case schemas.ClassRST, schemas.ClassTCPOther:
+	case schemas.ClassRST:
+		return fits(flagRST) || fits(flagRST|flagACK)
+	case schemas.ClassTCPOther:
 		return fits(0) || fits(flagACK)
 	}
 	return false

@@ -31,14 +31,14 @@ type sends struct {
 // film makes up a history: windows of 250 ms, one after the other, on several
 // interfaces.
 type film struct {
-	t       *testing.T
+	t       testing.TB
 	records []history.Record
 	seq     map[string]uint64
 	offset  int64
 	at      time.Time
 }
 
-func newFilm(t *testing.T) *film { return &film{t: t, seq: map[string]uint64{}, at: begin} }
+func newFilm(t testing.TB) *film { return &film{t: t, seq: map[string]uint64{}, at: begin} }
 
 // play adds windows of an interface until the span has passed.
 func (f *film) play(name string, span time.Duration, all ...sends) *film {
@@ -103,7 +103,7 @@ func (f *film) run(o Options) *Result {
 }
 
 // edited returns the embedded rules with replacements.
-func edited(t *testing.T, pairs ...string) *rules.Rules {
+func edited(t testing.TB, pairs ...string) *rules.Rules {
 	t.Helper()
 	text := string(rules.Defaults())
 	for i := 0; i < len(pairs); i += 2 {
@@ -285,6 +285,45 @@ func TestEventsTellWhatTheCommandsTopicHasForgotten(t *testing.T) {
 	if x == nil || x.Done == nil || x.Done.Rule != "R1" || x.Done.Action != commands.Drop || x.Done.Renewed != 1 || x.Done.Ended == nil ||
 		!x.Done.First.Equal(begin.Add(time.Second)) || len(r.Rules) == 0 || r.Rules[0].Done != 1 {
 		t.Errorf("%+v, %+v", x, r.Rules)
+	}
+}
+
+// TestSignaturesAreMeasuredByTheirVictim, whoever sends.
+func TestSignaturesAreMeasuredByTheirVictim(t *testing.T) {
+	f := newFilm(t)
+	victim := counts.Target{Destination: netip.MustParseAddr("192.0.2.80"), Class: schemas.ClassUDP, Protocol: 17, Port: 53, Packets: 400, Bytes: 400_000, SourceBits: ^uint64(0)}
+	other := counts.Target{Destination: netip.MustParseAddr("192.0.2.80"), Class: schemas.ClassSYN, Protocol: 6, Port: 53, Packets: 7, SourceBits: 1}
+	for i := range 40 {
+		r := counts.Record{Host: "h", Interface: "eth0", BootID: "b", Seq: uint64(i + 1), Chunks: 1, Duration: tick, WindowStart: f.at, WindowEnd: f.at.Add(tick), Totals: &counts.Totals{}}
+		r.Totals.SourcesSketch = make([]byte, 1024)
+		for j := range 200 {
+			r.Totals.SourcesSketch[5*j] = 1
+			s := counts.Source{Address: netip.AddrFrom4([4]byte{203, 0, 113, byte(j)}), PortPairs: 1}
+			s.Packets, s.Bytes, s.UDPBytes = 2, 2000, 2000
+			s.ByClass[schemas.ClassUDP] = 2
+			r.Sources = append(r.Sources, s)
+			r.Totals.Add(s.Counters)
+		}
+		r.Totals.Victims = []counts.Target{victim, other}
+		value, err := counts.Encode(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.at = f.at.Add(tick)
+		f.records = append(f.records, history.Record{Kind: history.Counts, Offset: int64(i), Timestamp: f.at, Key: []byte("h/eth0"), Value: value})
+	}
+	r := f.run(Options{Old: edited(t), New: edited(t)})
+	var x *Line
+	for i := range r.Leases {
+		if !strings.HasPrefix(r.Leases[i].Match, "destination=192.0.2.80/32,protocol=udp,source_port=53") {
+			t.Errorf("a lease on %s", r.Leases[i].Match)
+			continue
+		}
+		x = &r.Leases[i]
+	}
+	// Windows after the decision count in full; there is one in the first two.
+	if x == nil || x.New.Packets%400 != 0 || x.New.Packets < 38*400 || x.New.Packets > 39*400 {
+		t.Errorf("signature %+v", x)
 	}
 }
 

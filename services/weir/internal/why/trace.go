@@ -9,6 +9,7 @@ import (
 	"github.com/weir-net/weir/schemas"
 	"github.com/weir-net/weir/schemas/commands"
 	"github.com/weir-net/weir/schemas/counts"
+	"github.com/weir-net/weir/services/internal/detect/attacks"
 )
 
 // Window is what one window of counts holds of the packets that a lease takes.
@@ -167,15 +168,7 @@ func (w *Window) addVictims(m *commands.Match, r *counts.Record) {
 	}
 	for i := range r.Totals.Victims {
 		v := &r.Totals.Victims[i]
-		if !m.Destination.Contains(v.Destination) || m.Protocol != 0 && m.Protocol != v.Protocol {
-			continue
-		}
-		// Port is the destination's for a SYN, and the source's otherwise.
-		port := m.SourcePort
-		if v.Class == schemas.ClassSYN {
-			port = m.DestinationPort
-		}
-		if port != 0 && v.Port != 0 && port != v.Port || !flagsOf(m, v.Class) {
+		if !m.Destination.Contains(v.Destination) || !attacks.Signs(m, v.Class, v.Protocol, v.Port) {
 			continue
 		}
 		w.Packets += v.Packets
@@ -183,19 +176,4 @@ func (w *Window) addVictims(m *commands.Match, r *counts.Record) {
 		w.Dropped += v.Dropped
 		w.Classes[schemas.ClassNames[v.Class]] += v.Packets
 	}
-}
-
-const flagSYN, flagACK = 0x02, 0x10
-
-// flagsOf reports whether packets of a class can have the flags that m wants.
-func flagsOf(m *commands.Match, class schemas.Class) bool {
-	f := m.TCPFlags
-	fits := func(flags uint8) bool { return flags&f.Mask&(flagSYN|flagACK) == f.Value&(flagSYN|flagACK) }
-	switch class {
-	case schemas.ClassSYN:
-		return fits(flagSYN)
-	case schemas.ClassSYNACK:
-		return fits(flagSYN | flagACK)
-	}
-	return f.Value&flagSYN == 0
 }
