@@ -46,7 +46,7 @@ func (e *evaluation) print(outcomes []*outcome) error {
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("printing: %w", err)
 	}
-	fmt.Fprintf(e.Out, "\nanswered: what passes of an attacker who sends nothing on a connection whose SYN was dropped; a replay does.\nThe target is held against that, and against the replay where no connections are opened.\nThresholds are computed from the counts of the same runs, as if they acted without delay.\n%d runs, %d captures at once, in %v\n", e.done, e.Parallel, time.Since(e.start).Round(time.Second))
+	fmt.Fprintf(e.Out, "\nanswered: what passes of an attacker who sends nothing more on a connection whose SYN was dropped, where a replay does.\nThresholds are computed from the counts of the same runs, as if they acted without delay.\n%d runs, %d captures at once, in %v\n", e.done, e.Parallel, time.Since(e.start).Round(time.Second))
 	if missed > 0 {
 		return fmt.Errorf("%w: %d", ErrMissed, missed)
 	}

@@ -43,7 +43,6 @@ type summary struct {
 	times           []time.Duration
 	stages          []scenario.Stages
 	attack, benign  tally
-	answered        tally // attacks, with answers where they need them
 	visitors        tally
 	blocked         int // sources, each capture's by itself
 	perSourceWrong  int // leases on single sources for signature attacks
@@ -125,11 +124,6 @@ func (s *summary) add(l *line) {
 	s.times = append(s.times, l.times...)
 	s.stages = append(s.stages, l.stages...)
 	s.attack.add(l.attack)
-	if l.answered.packets > 0 {
-		s.answered.add(l.answered)
-	} else {
-		s.answered.add(l.attack)
-	}
 	s.visitors.add(l.visitors)
 	if l.visitors.packets > 0 && l.visitors.dropped == l.visitors.packets {
 		s.visitorsStarved++
@@ -165,8 +159,8 @@ const (
 
 func (s *summary) targets() []target {
 	passed := 0.0
-	if s.answered.packets > 0 {
-		passed = 100 - s.answered.share()
+	if s.attack.packets > 0 {
+		passed = 100 - s.attack.share()
 	}
 	return []target{
 		{"attacks found", float64(s.found), float64((foundOf*len(s.attacks) + 10) / 11), true, ""},
