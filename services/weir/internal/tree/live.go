@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"strings"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
@@ -16,7 +17,8 @@ type Live struct {
 	screen Screen
 	sum    Summary
 	rows   []Row
-	chosen string // key of the row that the cursor is on
+	chosen string        // key of the row that the cursor is on
+	took   time.Duration // the last renewal
 }
 
 // help is the line at the bottom.
@@ -27,6 +29,7 @@ func NewLive(p *Picture, clock func() time.Time, interval time.Duration, v View,
 	if v.Closed == nil {
 		v.Closed = make(map[string]bool)
 	}
+	v.Budget = interval / 5
 	return &Live{picture: p, clock: clock, interval: interval, view: v, screen: Screen{Width: 80, Height: 24, Scale: s, Help: help}}
 }
 
@@ -107,6 +110,9 @@ func (l *Live) press(key string) (quit bool) {
 
 // renew reads the picture; the cursor stays on its row, wherever that is now.
 func (l *Live) renew() {
+	began := time.Now()
+	defer func() { l.took = time.Since(began) }()
+	l.view.Seen = l.seen()
 	l.sum, l.rows = l.picture.Rows(l.clock(), l.view)
 	for n, r := range l.rows {
 		if r.Key == l.chosen {
@@ -115,6 +121,16 @@ func (l *Live) renew() {
 	}
 	l.move(0)
 	l.scroll()
+}
+
+// seen are the interfaces on the screen.
+func (l *Live) seen() map[string]bool {
+	keys := make(map[string]bool)
+	for n := l.screen.Top; n < min(len(l.rows), l.screen.Top+l.screen.room()); n++ {
+		key, _, _ := strings.Cut(l.rows[n].Key, "|") // a source's is its interface's and its own
+		keys[key] = true
+	}
+	return keys
 }
 
 // move moves the cursor by n rows.

@@ -21,6 +21,8 @@ type Picture struct {
 
 // nic is one interface; a zero time means that nothing was said.
 type nic struct {
+	value    []byte // of rates that came since they were last looked at
+	valueAt  time.Time
 	rates    rates.Record
 	ratesAt  time.Time
 	status   status.Record
@@ -31,7 +33,8 @@ type nic struct {
 func NewPicture() *Picture { return &Picture{interfaces: make(map[string]*nic)} }
 
 // Rates takes a record of the rates topic; at is the broker's timestamp. No value
-// deletes. What does not decode is left out, as the page does.
+// deletes. value is kept, and read when somebody looks: of a large fleet's records
+// few are seen.
 func (p *Picture) Rates(key string, value []byte, at time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -39,11 +42,42 @@ func (p *Picture) Rates(key string, value []byte, at time.Time) {
 		delete(p.interfaces, key)
 		return
 	}
-	if r, err := rates.Decode(value); err == nil && r.Key() == key {
-		i := p.get(key)
-		i.rates, i.ratesAt = r, at
-		p.newest, p.heard = later(p.newest, at), later(p.heard, at)
+	i := p.get(key)
+	i.value, i.valueAt = value, at
+	p.newest, p.heard = later(p.newest, at), later(p.heard, at)
+}
+
+// read takes in what came since the last time: of what is seen all, of the rest as
+// much as the view's budget allows, so that a large fleet is a little late where
+// nobody looks.
+func (p *Picture) read(v View) {
+	for key := range v.Seen {
+		if i := p.interfaces[key]; i != nil {
+			p.decode(key, i)
+		}
 	}
+	began := time.Now()
+	for key, i := range p.interfaces { // in another order each time
+		if p.decode(key, i) && v.Budget > 0 && time.Since(began) > v.Budget {
+			return
+		}
+	}
+}
+
+// decode reports whether there was anything to read. What cannot be read, or is
+// not what its key says, is left out, as on the page.
+func (p *Picture) decode(key string, i *nic) bool {
+	news := i.value != nil
+	if news {
+		if r, err := rates.Decode(i.value); err == nil && r.Key() == key {
+			i.rates, i.ratesAt = r, i.valueAt
+		}
+		i.value = nil
+	}
+	if i.ratesAt.IsZero() && i.statusAt.IsZero() {
+		delete(p.interfaces, key)
+	}
+	return news
 }
 
 // Status takes a record of the status topic, likewise.
@@ -51,8 +85,8 @@ func (p *Picture) Status(key string, value []byte, at time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(value) == 0 {
-		if i := p.interfaces[key]; i != nil && i.ratesAt.IsZero() {
-			delete(p.interfaces, key)
+		if i := p.interfaces[key]; i != nil {
+			i.status, i.statusAt = status.Record{}, time.Time{}
 		}
 		return
 	}

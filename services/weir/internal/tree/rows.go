@@ -53,16 +53,22 @@ type View struct {
 	Sources int             // shown per interface, at most
 	Closed  map[string]bool // keys of rows whose children are hidden
 	ByRate  bool            // the busiest first, instead of by name
+	Seen    map[string]bool // keys of the interfaces on the screen
+	Budget  time.Duration   // for reading what is not; 0: whatever it takes
 }
 
 // Rows returns the tree as it is at the local time.
 func (p *Picture) Rows(local time.Time, v View) (Summary, []Row) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.read(v)
 	now := p.now(local)
 	var sum Summary
 	servers := make(map[string][]*nic)
 	for key, i := range p.interfaces {
+		if i.ratesAt.IsZero() && i.statusAt.IsZero() {
+			continue // not read yet
+		}
 		if i.forgotten(now) {
 			delete(p.interfaces, key)
 			continue

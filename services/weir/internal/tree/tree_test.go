@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -285,5 +286,51 @@ func TestTicks(t *testing.T) {
 	p.take(flood)
 	if _, again := l.Update(next()); again == nil || l.sum.PPS != 20974 {
 		t.Errorf("after a tick the sum is %v, next %v", l.sum.PPS, again != nil)
+	}
+}
+
+// What is seen is never late; the rest comes in turns.
+func TestBudget(t *testing.T) {
+	_, _, flood := recorded(t)
+	p := NewPicture()
+	for n := range 50 {
+		p.take(flood.renamed(fmt.Sprintf("edge-%d", n), "eth0"))
+	}
+	v := View{Seen: map[string]bool{"edge-7/eth0": true}, Budget: 1}
+	sum, rows := p.Rows(flood.at(), v)
+	if sum.Interfaces == 0 || sum.Interfaces == 50 || !slices.ContainsFunc(rows, func(r Row) bool { return r.Key == "edge-7/eth0" }) {
+		t.Errorf("read %d interfaces of 50 in a nanosecond, among them the one that is seen: %v", sum.Interfaces, rows)
+	}
+	for range 50 {
+		sum, _ = p.Rows(flood.at(), v)
+	}
+	if sum.Interfaces != 50 {
+		t.Errorf("%d of 50 interfaces after 50 turns", sum.Interfaces)
+	}
+}
+
+// BenchmarkFleet looks at 1,000 interfaces that all have news.
+func BenchmarkFleet(b *testing.B) {
+	flood, err := os.ReadFile("testdata/recorded.jsonl")
+	if err != nil {
+		b.Fatal(err)
+	}
+	var last record
+	if err := json.Unmarshal(bytes.Split(bytes.TrimSpace(flood), []byte("\n"))[2], &last); err != nil {
+		b.Fatal(err)
+	}
+	p := NewPicture()
+	records := make([]record, 1000)
+	for n := range records {
+		records[n] = last.renamed(fmt.Sprintf("edge-%d", n/10), fmt.Sprintf("eth%d", n%10))
+	}
+	for b.Loop() {
+		for _, r := range records {
+			p.take(r)
+		}
+		sum, rows := p.Rows(last.at(), View{Sources: 8, Budget: 50 * time.Millisecond})
+		if out := Draw(sum, rows, Screen{Width: 120, Height: 50, Scale: ReportScale()}); sum.Interfaces == 0 || out == "" {
+			b.Fatalf("%+v", sum)
+		}
 	}
 }
