@@ -351,7 +351,7 @@ func TestConnectionsAtAnUnusualRate(t *testing.T) {
 	usual.Window1s = packets{syn: 10, tcp: 60}.counts()
 	pages := func(a string, at time.Time) *rates.Record {
 		r := record(source(a, packets{syn: 60, tcp: 360}, packets{syn: 600, tcp: 3600}, 60))
-		r.Window1s, r.End = packets{syn: 70, tcp: 420}.counts(), at
+		r.Window1s, r.Window10s, r.End = packets{syn: 70, tcp: 420}.counts(), packets{syn: 700, tcp: 4200}.counts(), at
 		return r
 	}
 	e := newEngine(t)

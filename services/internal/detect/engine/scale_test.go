@@ -111,8 +111,9 @@ func TestGoneInterfacesAreForgotten(t *testing.T) {
 
 // BenchmarkThousandInterfaces is one window of 1,000 interfaces per operation.
 func BenchmarkThousandInterfaces(b *testing.B) {
-	quiet := record(crowdOf(200, packets{syn: 1, tcp: 9, udp: 20, udpBytes: 20_000})...)
-	quiet.Victims = flood(200, 443).Victims
+	quiet := record(crowdOf(50, packets{syn: 1, tcp: 9, udp: 10, udpBytes: 10_000})...)
+	quiet.Window1s, quiet.Window10s = packets{syn: 50, tcp: 450, udp: 500}.counts(), packets{syn: 50, tcp: 450, udp: 500}.counts()
+	quiet.Victims = flood(50, 443).Victims
 	for _, c := range []struct {
 		name string
 		all  []*rates.Record

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"time"
 
@@ -20,6 +21,9 @@ const saturated = 200
 // business of the source rules.
 func (t *turn) signature(i int) {
 	base := &t.w.set.Signatures[i]
+	if !t.Rules.HasTo() && (base.Off || t.total(base) < base.Packets) {
+		return
+	}
 	crowd := t.crowd(base)
 	sumPorts := base.Class == schemas.ClassSYN // a flood at random ports
 	if sumPorts {
@@ -53,6 +57,18 @@ func (t *turn) signature(i int) {
 			t.victim(set, &set.Signatures[i], v, &crowd)
 		}
 	}
+}
+
+// total is what the interface has of a rule's class in its window, or infinite in
+// a record that does not say.
+func (t *turn) total(rule *rules.Signature) float64 {
+	switch {
+	case t.r.Window1s.Packets == 0 && t.r.Window10s.Packets == 0:
+		return math.Inf(1)
+	case rule.Window == time.Second:
+		return float64(t.r.Window1s.ByClass[rule.Class])
+	}
+	return float64(t.r.Window10s.ByClass[rule.Class])
 }
 
 // hasPort reports whether the targets of a class are told apart by port.

@@ -23,6 +23,9 @@ type hit struct {
 // sources applies the rules about single sources.
 func (t *turn) sources() {
 	t.hits = t.hits[:0]
+	if !t.mayHold() {
+		return
+	}
 	for i := range t.r.Top {
 		s := &t.r.Top[i]
 		set := t.setFrom(t.w, s.Source)

@@ -44,6 +44,16 @@ func (r *Rules) For(host, ifname string) Mask {
 	return m
 }
 
+// HasFrom reports whether any override is about sources.
+func (r *Rules) HasFrom() bool {
+	return slices.ContainsFunc(r.Overrides, func(o Override) bool { return len(o.From) > 0 })
+}
+
+// HasTo reports whether any override is about victims.
+func (r *Rules) HasTo() bool {
+	return slices.ContainsFunc(r.Overrides, func(o Override) bool { return len(o.To) > 0 })
+}
+
 // From returns the overrides that hold for a source on the interface.
 func (r *Rules) From(host, ifname string, source netip.Addr) Mask {
 	return r.within(host, ifname, source, func(o *Override) []netip.Prefix { return o.from })
