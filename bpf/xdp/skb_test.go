@@ -2,6 +2,7 @@ package xdp
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"testing"
@@ -167,5 +168,25 @@ func TestLimitCountsSegments(t *testing.T) {
 	w.must(err)
 	if verdicts["pass_observed"] != 5 || verdicts["limit_source"] != 10 {
 		t.Errorf("verdicts %v, want the first packet of 5 segments passed, the other 10 limited", verdicts)
+	}
+}
+
+// TestRaisedMTU raises the MTU after the program was loaded for frames of one
+// buffer. The kernel must refuse that, or every byte must be counted.
+func TestRaisedMTU(t *testing.T) {
+	w := newWire(t, 1500)
+	d, _ := w.open(ModeNative, Config{})
+	far, err := w.thereHandle.LinkByIndex(w.thereIndex)
+	w.must(err)
+	err = w.thereHandle.LinkSetMTU(far, 9000)
+	if errors.Is(err, unix.EINVAL) {
+		return
+	}
+	w.must(err)
+	w.must(netlink.LinkSetMTU(w.here, 9000))
+	big := ethernet(0x0800).ipv4("203.0.113.9", "198.51.100.1", 17, 0).udp(53, 9, 8000)
+	w.send(big)
+	if _, sum := w.counted(d, 1); sum.Bytes != uint64(len(big)) {
+		t.Errorf("counted %d bytes of %d", sum.Bytes, len(big))
 	}
 }
