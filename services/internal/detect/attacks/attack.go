@@ -63,8 +63,20 @@ func heaviest(all []attacks.Lease) []attacks.Lease {
 // act notes what was ordered: the strongest counts.
 func (a *attack) act(action commands.Action) {
 	if action.Strength() > a.Action.Strength() && action != commands.Allow {
-		a.Action, a.dirty = action, true
+		a.Action, a.dirty, a.urgent = action, true, true
 	}
+}
+
+// due reports whether the attack is to be written.
+func (a *attack) due(now time.Time) bool {
+	if !a.dirty {
+		return false
+	}
+	every := min(slowest, max(updateEvery, now.Sub(a.Start)/10))
+	if a.urgent {
+		every = updateEvery
+	}
+	return a.writtenAt.IsZero() || now.Sub(a.writtenAt) >= every
 }
 
 // record returns the attack as the topic is to have it.

@@ -27,7 +27,7 @@ func (t *Tracker) Status(s *status.Record, mine func(name string) bool, now time
 	if mine(name) {
 		for _, a := range t.at[name] {
 			if a.Mode != s.Mode {
-				a.Mode, a.dirty = s.Mode, true
+				a.Mode, a.dirty, a.urgent = s.Mode, true, true
 			}
 		}
 	}
@@ -47,11 +47,7 @@ func (t *Tracker) Status(s *status.Record, mine func(name string) bool, now time
 // says whether this instance decides for an interface; for the others another
 // one writes.
 func (t *Tracker) Due(now time.Time, mine func(name string) bool) []Update {
-	for key, l := range t.leases {
-		if !now.Before(l.expiresAt) {
-			t.end(key, l)
-		}
-	}
+	t.sweep(now)
 	out := t.unwritten
 	t.unwritten = nil
 	for name, list := range t.at {
@@ -67,13 +63,27 @@ func (t *Tracker) Due(now time.Time, mine func(name string) bool) []Update {
 				a.End = later(a.seenAt.UTC().Truncate(time.Millisecond), a.Start)
 				out = append(out, a.write(now))
 				t.forget(a)
-			case ours && a.dirty && (a.writtenAt.IsZero() || now.Sub(a.writtenAt) >= updateEvery):
+			case ours && a.due(now):
 				out = append(out, a.write(now))
 			}
 		}
 	}
 	slices.SortFunc(out, func(x, y Update) int { return cmp.Compare(x.Key, y.Key) })
 	return out
+}
+
+// sweep takes out the leases that have lapsed. There may be many, and nothing
+// hangs on the second.
+func (t *Tracker) sweep(now time.Time) {
+	if since := now.Sub(t.sweptAt); since >= 0 && since < time.Second {
+		return
+	}
+	t.sweptAt = now
+	for key, l := range t.leases {
+		if !now.Before(l.expiresAt) {
+			t.end(key, l)
+		}
+	}
 }
 
 func later(a, b time.Time) time.Time {
@@ -84,7 +94,7 @@ func later(a, b time.Time) time.Time {
 }
 
 func (a *attack) write(now time.Time) Update {
-	a.writtenAt, a.dirty, a.key = now, false, a.Key()
+	a.writtenAt, a.dirty, a.urgent, a.key = now, false, false, a.Key()
 	return Update{Key: a.key, Record: a.record(now)}
 }
 

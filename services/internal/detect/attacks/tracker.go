@@ -25,8 +25,11 @@ const (
 	// alertLinger is the same of an attack that the engine only tells of, since its
 	// last word: by default it repeats itself every ten minutes.
 	alertLinger = 11 * time.Minute
-	// updateEvery is how often at most an attack that goes on is written.
+	// updateEvery is how often at most an attack that goes on is written while it
+	// is new. Later its figures are written less often, up to slowest: a thousand
+	// attacks of an hour are no news every second.
 	updateEvery = time.Second
+	slowest     = 10 * time.Second
 	// maxUnwritten bounds the last words that wait for a broker.
 	maxUnwritten = 4096
 )
@@ -36,7 +39,8 @@ type Tracker struct {
 	open      map[attacks.Identity]*attack
 	at        map[string]map[attacks.Identity]*attack // the same, by <host>/<ifname>
 	leases    map[string]*lease                       // the policy's live ones, by key
-	unwritten []Update                                // ends and tombstones to be written
+	sweptAt   time.Time
+	unwritten []Update // ends and tombstones to be written
 }
 
 // Update is one record for the topic: the attack as it is, or a tombstone.
@@ -56,7 +60,8 @@ type attack struct {
 	key       string // under which the topic has it; empty: it has not
 	seenAt    time.Time
 	alertedAt time.Time // when the engine last told of it without a lease
-	dirty     bool
+	dirty     bool      // there are new figures
+	urgent    bool      // and what was ordered is new
 	writtenAt time.Time // by this instance; zero: never
 }
 

@@ -171,7 +171,7 @@ func TestALapsedLeaseThatComesBackIsTheSameAttack(t *testing.T) {
 	}
 	tr.Decided(&d, lapsed.Add(time.Second), lapsed.Add(time.Second))
 	tr.Status(dropping("enforce", status.LeaseDrops{Key: d.Key, Packets: 9}), everywhere, lapsed.Add(2*time.Second))
-	if r := one(t, tr.Due(lapsed.Add(3*time.Second), everywhere)); r.Key() != first.Key() || r.Sources != 1 || r.Leases != 2 || r.Dropped != 14 {
+	if r := one(t, tr.Due(lapsed.Add(9*time.Second), everywhere)); r.Key() != first.Key() || r.Sources != 1 || r.Leases != 2 || r.Dropped != 14 {
 		t.Errorf("come back: %+v", r)
 	}
 	end := lapsed.Add(2*time.Second + Linger + time.Minute)
@@ -343,5 +343,59 @@ func TestAlertsAreAttacksWithoutLeases(t *testing.T) {
 	}
 	if r := one(t, tr.Due(again.Add(alertLinger), everywhere)); !r.End.Equal(again) {
 		t.Errorf("told no more: %+v", r)
+	}
+}
+
+// TestFiguresOfALongAttackAreWrittenLessOften, but what is ordered at once.
+func TestFiguresOfALongAttackAreWrittenLessOften(t *testing.T) {
+	tr := New()
+	d := order(t, "R2", "203.0.113.7/32", commands.RateLimit)
+	d.Command.TTL = time.Hour
+	tr.Decided(&d, begin, begin)
+	written, at := 0, begin
+	for i := range 600 {
+		at = begin.Add(time.Duration(i) * time.Second)
+		tr.Status(dropping("enforce", status.LeaseDrops{Key: d.Key, Packets: uint64(i)}), everywhere, at)
+		written += len(tr.Due(at, everywhere))
+	}
+	if written < 60 || written > 120 {
+		t.Errorf("written %d times in ten minutes", written)
+	}
+	harder := d
+	harder.Step, harder.Command.Action, harder.Command.Rate = engine.Renew, commands.Drop, nil
+	tr.Due(at.Add(20*time.Second), everywhere)
+	at = at.Add(21 * time.Second)
+	tr.Decided(&harder, at, at)
+	if r := one(t, tr.Due(at, everywhere)); r.Action != commands.Drop {
+		t.Errorf("%+v", r)
+	}
+}
+
+// BenchmarkDue is one look through 1,000 attacked interfaces with 64 leases each,
+// of which a tenth has news.
+func BenchmarkDue(b *testing.B) {
+	tr := New()
+	for i := range 1000 {
+		for j := range 64 {
+			c := commands.Command{Target: schemas.Target{Kind: schemas.TargetInterface, Host: fmt.Sprintf("h%d", i), Interface: "eth0"},
+				Match:  commands.Match{Source: netip.PrefixFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(j)}), 32)},
+				Action: commands.Drop, TTL: 24 * time.Hour, Issuer: engine.Issuer, Reason: "R1 flood: much",
+				Evidence: &commands.Evidence{Rule: "R1", Interface: fmt.Sprintf("h%d/eth0", i)}}
+			d := engine.Decision{Step: engine.Issue, Key: c.Key(), Command: c}
+			tr.Decided(&d, begin, begin)
+		}
+	}
+	at := begin.Add(time.Minute)
+	tr.Due(at, everywhere)
+	b.ResetTimer()
+	b.ReportAllocs()
+	for i := range b.N {
+		at = at.Add(250 * time.Millisecond)
+		for j := range 100 {
+			s := status.Record{Host: fmt.Sprintf("h%d", (100*i+j)%1000), Interface: "eth0", Mode: "enforce"}
+			s.Filter.Drops = []status.LeaseDrops{{Key: "interface:" + s.Host + "/eth0|203.0.113.7/32|policy", Packets: uint64(i)}}
+			tr.Status(&s, everywhere, at)
+		}
+		tr.Due(at, everywhere)
 	}
 }

@@ -15,7 +15,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-net/weir/schemas"
-	"github.com/weir-net/weir/schemas/commands"
 	"github.com/weir-net/weir/schemas/events"
 	"github.com/weir-net/weir/schemas/rates"
 	"github.com/weir-net/weir/schemas/status"
@@ -23,7 +22,6 @@ import (
 	"github.com/weir-net/weir/services/internal/detect/engine"
 	"github.com/weir-net/weir/services/internal/detect/rules"
 	"github.com/weir-net/weir/services/internal/kit/kafka"
-	"github.com/weir-net/weir/services/internal/kit/replay"
 )
 
 // Desk runs one engine.
@@ -219,83 +217,6 @@ func (d *Desk) bad(r *kgo.Record, err error) {
 		Offset: r.Offset, Key: string(r.Key), Reason: "record cannot be read: " + err.Error()})
 }
 
-// write produces decisions and waits for the broker: a decision that nobody has
-// seen is taken back and made again. from are the rates that they were made of,
-// if they were made of rates.
-func (d *Desk) write(ctx context.Context, decisions []engine.Decision, from []*rates.Record) {
-	start := time.Now()
-	ctx, stop := context.WithTimeout(ctx, 5*time.Second)
-	defer stop()
-	var wg sync.WaitGroup
-	failed := make([]error, len(decisions))
-	for i := range decisions {
-		x := &decisions[i]
-		if !x.Step.Writes() {
-			continue
-		}
-		key, value := []byte(x.Key), []byte(nil)
-		if x.Step != engine.Release {
-			var err error
-			if key, value, err = commands.Encode(x.Command); err != nil {
-				failed[i] = fmt.Errorf("encoding the command: %w", err)
-				continue
-			}
-		}
-		r := kafka.Record(d.Topics.Commands, schemas.SchemaCommands, key, value)
-		wg.Add(1)
-		d.Client.Produce(ctx, r, func(_ *kgo.Record, err error) {
-			failed[i] = err
-			wg.Done()
-		})
-	}
-	wg.Wait()
-	d.stats.WriteNanos.Store(int64(time.Since(start)))
-	for i := range decisions {
-		if failed[i] != nil {
-			d.stats.Failed.Add(1)
-			d.engine.Failed(&decisions[i])
-			d.Log.Error("writing a decision", "key", decisions[i].Key, "error", failed[i])
-			if kafka.IsRecreated(failed[i]) {
-				d.Client.PurgeTopicsFromClient(d.Topics.Commands)
-			}
-			continue
-		}
-		d.tell(&decisions[i])
-		if from == nil {
-			d.attacks.decided(&decisions[i], time.Time{}, time.Now())
-			continue
-		}
-		d.attacks.decided(&decisions[i], from[i].End, time.Now())
-		if i+1 == len(decisions) || from[i+1] != from[i] {
-			d.attacks.tracker.Rates(from[i]) // with the leases it is known what of it is the attack
-		}
-	}
-}
-
-func (d *Desk) tell(x *engine.Decision) {
-	e := events.Record{Kind: events.KindDecision, Key: x.Key, Topic: d.Topics.Commands, Rule: x.Rule,
-		Measured: x.Measured, Threshold: x.Threshold, Reason: x.Reason}
-	e.Host, e.Interface, _ = schemas.ParseInterfaceKey(x.Interface)
-	switch x.Step {
-	case engine.Issue:
-		d.stats.Issued.Add(1)
-		e.Step, e.Action = events.StepIssue, string(x.Command.Action)
-	case engine.Renew:
-		d.stats.Renewed.Add(1)
-		e.Step, e.Action = events.StepRenew, string(x.Command.Action)
-	case engine.Release:
-		d.stats.Released.Add(1)
-		e.Step = events.StepRelease
-	case engine.Refuse:
-		d.stats.Refused.Add(1)
-		e.Kind, e.Severity = events.KindBudget, events.Warning
-	case engine.Alert:
-		d.stats.Alerts.Add(1)
-		e.Kind, e.Severity = events.KindAlert, events.Warning
-	}
-	d.Publish(e)
-}
-
 // Follow reads the status topic from its end: what leases drop renews them.
 func (d *Desk) Follow(ctx context.Context) error {
 	return d.retry(ctx, "reading the status topic", d.follow)
@@ -346,51 +267,4 @@ func (d *Desk) status(ctx context.Context, r *kgo.Record) {
 // The caller holds mu.
 func (d *Desk) decidesFor(key string) bool {
 	return d.count > 0 && d.mine[schemas.Partition([]byte(key), d.count)]
-}
-
-var _ replay.Reader = (*Desk)(nil)
-
-// Begin implements replay.Reader for the commands topic.
-func (d *Desk) Begin() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.replays = true
-	d.engine.Forget()
-	d.attacks.tracker.Forget()
-	d.caught.Store(false)
-}
-
-// Records implements replay.Reader.
-func (d *Desk) Records(records []*kgo.Record) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	now := time.Now()
-	for _, r := range records {
-		if commands.IsTombstone(r.Value) {
-			d.engine.Released(string(r.Key), now)
-			d.attacks.tracker.Released(string(r.Key))
-			continue
-		}
-		c, err := commands.Decode(r.Key, r.Value)
-		if err != nil {
-			continue // the probes report it
-		}
-		if l := commands.NewLease(c, r.Offset, r.Timestamp, now); l.Live(now) {
-			d.engine.Command(&l, now)
-			d.attacks.tracker.Command(&l, now)
-		}
-	}
-}
-
-// Skipped implements replay.Reader; the probes report it.
-func (d *Desk) Skipped(_, _ int64, _ error) {}
-
-// Position implements replay.Reader.
-func (d *Desk) Position(_ int64, caughtUp bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if caughtUp {
-		d.replays = false
-		d.caught.Store(true)
-	}
 }
