@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,11 +17,14 @@ import (
 
 var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-func newEngine(t *testing.T, protected ...netip.Prefix) *Engine {
-	t.Helper()
-	r, err := rules.Load("")
+// embedded are the rules, which nobody changes.
+var embedded = sync.OnceValues(func() (*rules.Rules, error) { return rules.Load("") })
+
+func newEngine(tb testing.TB, protected ...netip.Prefix) *Engine {
+	tb.Helper()
+	r, err := embedded()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return New(Options{Rules: r, Protected: protected})
 }
@@ -132,6 +136,21 @@ func TestSpoofedFloodWritesOneSignatureAndNoSource(t *testing.T) {
 	}
 	if d := newEngine(t).Rates(flood(299, 25565), now); len(d) != 0 {
 		t.Errorf("299 packets: %+v", d)
+	}
+}
+
+// TestSpoofedFloodNeedsManyLightSources holds the rule at its bounds.
+func TestSpoofedFloodNeedsManyLightSources(t *testing.T) {
+	for _, c := range []struct {
+		packets, sources uint64
+		want             int
+	}{{300, 100, 1}, {300, 99, 0}, {299, 100, 0}, {450, 150, 1}, {460, 150, 0}} {
+		r := flood(c.packets, 80)
+		r.Top = nil
+		r.SYNSources1s, r.Victims[0].Sources1s = c.sources, c.sources
+		if d := newEngine(t).Rates(r, now); len(d) != c.want {
+			t.Errorf("%d packets from %d sources: %s", c.packets, c.sources, brief(d))
+		}
 	}
 }
 

@@ -173,14 +173,16 @@ func TestReflectionOffTCPServers(t *testing.T) {
 
 func TestReflectionFromSharedPorts(t *testing.T) {
 	for _, c := range []struct {
-		port    uint16
-		sources uint64
-		want    string
-	}{{443, 49, ""}, {443, 50, "S2"}, {53, 8, "S2"}, {53, 7, ""}, {8000, 60, ""}} {
+		port             uint16
+		packets, sources uint64
+		want             string
+	}{
+		{443, 100, 49, ""}, {443, 100, 50, "S2"}, {443, 99, 50, ""}, {53, 100, 8, "S2"}, {53, 100, 7, ""}, {53, 99, 8, ""}, {8000, 200, 60, ""},
+	} {
 		r := record()
 		r.Victims = []rates.Target{{Destination: netip.MustParseAddr("198.51.100.1"), Class: schemas.ClassUDP, Protocol: 17, Port: c.port,
-			Packets10s: 200, Packets1s: 20, Sources10s: c.sources, Sources1s: c.sources}}
-		r.Window10s = packets{udp: 200}.counts()
+			Packets10s: c.packets, Packets1s: 20, Sources10s: c.sources, Sources1s: c.sources}}
+		r.Window10s = packets{udp: c.packets}.counts()
 		r.Sources10s, r.Sources1s = 100, 100
 		d := newEngine(t).Rates(r, now)
 		if got := strings.SplitN(brief(d), " ", 2)[0]; got != c.want {
