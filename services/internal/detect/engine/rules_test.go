@@ -378,3 +378,66 @@ func TestConnectionsAtAnUnusualRate(t *testing.T) {
 		t.Errorf("on a busy interface: %s", brief(d))
 	}
 }
+
+func TestReflectionFromOnePort(t *testing.T) {
+	for _, c := range []struct {
+		packets, sources uint64
+		want             string
+	}{{500, 50, "S3 destination=198.51.100.1/32,protocol=udp,source_port=8000 drop"}, {499, 50, ""}, {500, 49, ""}} {
+		r := record()
+		r.Victims = []rates.Target{{Destination: netip.MustParseAddr("198.51.100.1"), Class: schemas.ClassUDP, Protocol: 17, Port: 8000,
+			Packets1s: c.packets, Packets10s: c.packets, Sources1s: c.sources, Sources10s: c.sources}}
+		r.Window1s, r.Window10s = packets{udp: c.packets}.counts(), packets{udp: c.packets}.counts()
+		r.Sources1s, r.Sources10s = 100, 100
+		d := newEngine(t).Rates(r, now)
+		if got := brief(d); got != c.want {
+			t.Errorf("%d packets of %d sources: %q", c.packets, c.sources, got)
+		}
+		complete(t, d)
+	}
+}
+
+// FuzzRates: every decision can be written, whatever a record says: hostile and odd ones
+// too.
+func FuzzRates(f *testing.F) {
+	f.Add(uint64(1), uint16(443), uint8(0), uint64(500), uint64(300), true)
+	f.Add(uint64(0xffffffff), uint16(0), uint8(7), uint64(1)<<40, uint64(0), false)
+	r, err := embedded()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, a uint64, port uint16, class uint8, n, m uint64, six bool) {
+		e := New(Options{Rules: r})
+		n, m = n%(1<<40), m%(1<<40)
+		var c rates.Counts
+		c.Packets, c.Bytes, c.UDPBytes = n+m, 100*n, 60*m
+		c.ByClass[class%schemas.NumClasses], c.ByClass[(class>>4)%schemas.NumClasses] = n, m
+		x := record()
+		for i := range uint64(40) {
+			v := a + i*uint64(port)
+			addr := netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)})
+			if six {
+				addr = netip.AddrFrom16([16]byte{0x20, 1, byte(v >> 8), byte(v), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, byte(a)})
+			}
+			x.Top = append(x.Top, rates.Source{Source: addr, PortPairs: uint32(m % 65), Window1s: c, Window10s: c})
+			x.Victims = append(x.Victims, rates.Target{Destination: addr, Class: schemas.Class(class % schemas.NumClasses), Protocol: uint8(a), Port: port,
+				Packets1s: n, Packets10s: n + m, Sources1s: m, Sources10s: m})
+		}
+		x.Window1s, x.Window10s, x.Sources1s, x.Sources10s, x.SYNSources1s, x.SYNACKSources1s = c, c, m, m, m, m
+		for i := range 3 {
+			at := now.Add(time.Duration(i) * time.Second)
+			x.End = at
+			for _, d := range e.Rates(x, at) {
+				if d.Reason == "" || d.Rule == "" || d.Evidence == nil {
+					t.Fatalf("incomplete: %+v", d)
+				}
+				if !d.Step.Writes() {
+					continue
+				}
+				if _, _, err := commands.Encode(d.Command); err != nil {
+					t.Fatalf("%s: %v", d.Key, err)
+				}
+			}
+		}
+	})
+}
