@@ -109,3 +109,47 @@ func BenchmarkFleet(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkFlood applies windows of one interface that is flooded with SYN from
+// sources that never come back, the most that are remembered of each window.
+func BenchmarkFlood(b *testing.B) {
+	var s State
+	flood := func(seq uint64) *counts.Record {
+		r := busy(seq, 20)
+		for i := range uint32(5000) {
+			var a [4]byte
+			binary.BigEndian.PutUint32(a[:], uint32(seq)*5000+i)
+			x := counts.Source{Address: netip.AddrFrom4(a), Counters: counts.Counters{Packets: 1, Bytes: 60}, PortPairs: 1}
+			x.ByClass[schemas.ClassSYN] = 1
+			r.Sources = append(r.Sources, x)
+			r.Totals.Counters.Add(x.Counters)
+		}
+		for i := range r.Totals.SourcesSketch {
+			r.Totals.SourcesSketch[i] = byte(1 + i%7)
+		}
+		r.Totals.SYNSourcesSketch = r.Totals.SourcesSketch
+		return r
+	}
+	for seq := uint64(1); seq <= 40; seq++ {
+		s.Apply(flood(seq))
+	}
+	records := make([]*counts.Record, 20)
+	for i := range records {
+		records[i] = flood(uint64(41 + i))
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	start := processorTime(b)
+	for n := range b.N {
+		r := records[n%len(records)]
+		r.Seq = uint64(41 + n)
+		r.WindowEnd = epoch.Add(time.Duration(r.Seq) * tick)
+		r.WindowStart = r.WindowEnd.Add(-tick)
+		if s.Apply(r) != Updated {
+			b.Fatal("not a new window")
+		}
+	}
+	took := processorTime(b) - start
+	b.ReportMetric(float64(took.Nanoseconds())/float64(b.N), "cpu-ns/op")
+	b.ReportMetric(took.Seconds()/float64(b.N)*windowsPerSecond*1000, "cores/1000-attacked")
+}

@@ -22,6 +22,9 @@ type row[K comparable] struct {
 	longBits    uint64
 }
 
+// free reports whether nothing is in the slot.
+func (r *row[K]) free() bool { return r.windows == 0 }
+
 // ledger adds up what windows counted by key. A window is entered once and its
 // share of a span is then moved up or down: what a step costs does not grow with
 // the number of windows that are remembered. All sums are of whole numbers, so

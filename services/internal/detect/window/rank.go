@@ -6,10 +6,10 @@ import (
 	"github.com/weir-net/weir/schemas/counts"
 )
 
-// ranking is the heaviest rows by one measure, heaviest first.
-type ranking[K comparable] struct {
+// ranking is the heaviest of many by one measure, heaviest first.
+type ranking[T any] struct {
 	places int
-	weight func(*row[K]) uint64
+	weight func(*T) uint64
 	best   []ranked
 }
 
@@ -18,10 +18,10 @@ type ranked struct {
 	slot   int32
 }
 
-// offer gives the row a place if it is heavy enough. Of equal ones, the one that
-// was offered first stays before.
-func (r *ranking[K]) offer(slot int32, row *row[K]) {
-	w := r.weight(row)
+// offer gives x a place if it is heavy enough. Of equal ones, the one that was
+// offered first stays before.
+func (r *ranking[T]) offer(slot int32, x *T) {
+	w := r.weight(x)
 	if w == 0 || len(r.best) == r.places && w <= r.best[len(r.best)-1].weight {
 		return
 	}
@@ -52,16 +52,16 @@ func (l *ledger[K]) everything(limit int) []int32 {
 	return out
 }
 
-// choose returns the slots of at most limit rows: all of the first rankings,
-// then the places of the others, rank by rank.
-func choose[K comparable](l *ledger[K], limit int, first, others []*ranking[K]) []int32 {
+// choose returns the indexes of at most limit of many: all of the first rankings,
+// then the places of the others, rank by rank. What skip says is left out.
+func choose[T any](many []T, skip func(*T) bool, limit int, first, others []*ranking[T]) []int32 {
 	all := slices.Concat(first, others)
-	for i := range l.rows {
-		if l.rows[i].windows == 0 {
+	for i := range many {
+		if skip(&many[i]) {
 			continue
 		}
 		for _, r := range all {
-			r.offer(int32(i), &l.rows[i])
+			r.offer(int32(i), &many[i])
 		}
 	}
 	var out []int32

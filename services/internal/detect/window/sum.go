@@ -62,21 +62,24 @@ func keep(all []counts.Source) []counts.Source {
 	if len(all) <= sourcesKept {
 		return all
 	}
-	l := ledger[int]{rows: make([]row[int], len(all))}
+	type ranks = ranking[counts.Source]
+	first := []*ranks{
+		{places: sourcesKept / 4, weight: func(s *counts.Source) uint64 { return s.Packets }},
+		{places: sourcesKept / 4, weight: func(s *counts.Source) uint64 { return passed(&s.Counters) }},
+	}
+	others := []*ranks{{places: sourcesKept / 8, weight: func(s *counts.Source) uint64 { return s.Bytes }}}
+	var totals counts.Counters
 	for i := range all {
-		l.rows[i] = row[int]{key: i, windows: 1, long: all[i].Counters}
+		totals.Add(all[i].Counters)
 	}
-	first := []*ranking[int]{
-		{places: sourcesKept / 4, weight: func(r *row[int]) uint64 { return r.long.Packets }},
-		{places: sourcesKept / 4, weight: func(r *row[int]) uint64 { return passed(&r.long) }},
-	}
-	others := []*ranking[int]{{places: sourcesKept / 8, weight: func(r *row[int]) uint64 { return r.long.Bytes }}}
 	for c := range schemas.NumClasses {
-		others = append(others, &ranking[int]{places: sourcesKept / 8, weight: func(r *row[int]) uint64 { return r.long.ByClass[c] }})
+		if totals.ByClass[c] > 0 {
+			others = append(others, &ranks{places: sourcesKept / 8, weight: func(s *counts.Source) uint64 { return s.ByClass[c] }})
+		}
 	}
 	out := make([]counts.Source, 0, sourcesKept)
-	for _, slot := range choose(&l, sourcesKept, first, others) {
-		out = append(out, all[slot])
+	for _, i := range choose(all, func(*counts.Source) bool { return false }, sourcesKept, first, others) {
+		out = append(out, all[i])
 	}
 	return out
 }
@@ -116,8 +119,8 @@ func (s *State) top(one, ten *counts.Counters, seconds float64) []rates.Source {
 
 // chooseSources ranks.
 func (s *State) chooseSources(one, ten *counts.Counters) []int32 {
-	type ranks = ranking[netip.Addr]
 	type source = row[netip.Addr]
+	type ranks = ranking[source]
 	first := []*ranks{
 		{places: topByPackets, weight: func(r *source) uint64 { return r.short.Packets }},
 		{places: topByPassed, weight: func(r *source) uint64 { return passed(&r.short) }},
@@ -140,7 +143,7 @@ func (s *State) chooseSources(one, ten *counts.Counters) []int32 {
 			others = append(others, &ranks{places: topByMeasure, weight: func(r *source) uint64 { return r.long.ByClass[c] }})
 		}
 	}
-	return choose(&s.sources, topInAll, first, others)
+	return choose(s.sources.rows, (*source).free, topInAll, first, others)
 }
 
 // target is the scope of a signature.
@@ -186,7 +189,7 @@ func heaviestTargets(l *ledger[target]) []rates.Target {
 
 // chooseTargets ranks.
 func chooseTargets(l *ledger[target]) []int32 {
-	type ranks = ranking[target]
+	type ranks = ranking[row[target]]
 	first := []*ranks{{places: targetsFirst, weight: func(r *row[target]) uint64 { return r.short.Packets }}}
 	others := []*ranks{{places: targetsOther, weight: func(r *row[target]) uint64 { return r.long.Packets }}}
 	for c := range schemas.Class(schemas.NumClasses) {
@@ -200,5 +203,5 @@ func chooseTargets(l *ledger[target]) []int32 {
 			&ranks{places: targetsOther, weight: func(r *row[target]) uint64 { return of(r, r.short.Packets) }},
 			&ranks{places: targetsOther, weight: func(r *row[target]) uint64 { return of(r, r.long.Packets) }})
 	}
-	return choose(l, targetsInAll, first, others)
+	return choose(l.rows, (*row[target]).free, targetsInAll, first, others)
 }
