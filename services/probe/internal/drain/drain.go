@@ -146,33 +146,16 @@ func (l *Loop) encode(d *xdp.Drained) []*kgo.Record {
 // Only ctx ends it early, and then the window is not committed.
 func (l *Loop) publish(ctx context.Context, records []*kgo.Record) error {
 	for len(records) > 0 {
-		var mu sync.Mutex
-		var failed []*kgo.Record
-		var last error
-		var wg sync.WaitGroup
-		for _, r := range records {
-			wg.Add(1)
-			l.Client.Produce(ctx, r, func(r *kgo.Record, err error) {
-				defer wg.Done()
-				if err == nil {
-					l.stats.Records.Add(1)
-					return
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				failed, last = append(failed, again(r)), err
-			})
+		failed, err := l.try(ctx, records)
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
-		wg.Wait()
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if last == nil {
+		if err == nil {
 			return nil
 		}
 		l.stats.Retries.Add(uint64(len(failed)))
-		l.Log.Warn("publishing counts; trying again", "records", len(failed), "error", last)
-		if kafka.IsRecreated(last) {
+		l.Log.Warn("publishing counts; trying again", "records", len(failed), "error", err)
+		if kafka.IsRecreated(err) {
 			// The client would fail its records for ever: it knows the topic by
 			// an id that no longer exists.
 			l.Client.PurgeTopicsFromClient(l.Topic)
@@ -185,6 +168,33 @@ func (l *Loop) publish(ctx context.Context, records []*kgo.Record) error {
 		}
 	}
 	return nil
+}
+
+// try sends records once. It returns those that failed and why, or, when ctx
+// ends, nothing: a record that was sent and not answered cannot be taken back,
+// and its promise may not come before the client is closed.
+func (l *Loop) try(ctx context.Context, records []*kgo.Record) (failed []*kgo.Record, last error) {
+	type outcome struct {
+		record *kgo.Record
+		err    error
+	}
+	outcomes := make(chan outcome, len(records))
+	for _, r := range records {
+		l.Client.Produce(ctx, r, func(r *kgo.Record, err error) { outcomes <- outcome{r, err} })
+	}
+	for range records {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case o := <-outcomes:
+			if o.err == nil {
+				l.stats.Records.Add(1)
+				continue
+			}
+			failed, last = append(failed, again(o.record)), o.err
+		}
+	}
+	return failed, last
 }
 
 // again returns a record that the client has not touched.
