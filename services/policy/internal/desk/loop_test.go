@@ -163,8 +163,11 @@ func (w *writer) flood(name string, sources ...string) {
 		c := rates.Counts{Packets: 500, Bytes: 30_000}
 		c.ByClass[schemas.ClassSYN] = 500
 		r.Top = append(r.Top, rates.Source{Source: netip.MustParseAddr(s), PPS: 500, BPS: 240_000, PortPairs: 1, Window1s: c, Window10s: c})
-		r.Window1s.Packets += c.Packets
-		r.Window10s.Packets += c.Packets
+		for _, sum := range []*rates.Counts{&r.Window1s, &r.Window10s} {
+			sum.Packets += c.Packets
+			sum.Bytes += c.Bytes
+			sum.ByClass[schemas.ClassSYN] += c.Packets
+		}
 	}
 	value, err := rates.Encode(r)
 	if err != nil {
