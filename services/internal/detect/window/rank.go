@@ -25,16 +25,14 @@ func (r *ranking[T]) offer(slot int32, x *T) {
 	if w == 0 || len(r.best) == r.places && w <= r.best[len(r.best)-1].weight {
 		return
 	}
-	at, _ := slices.BinarySearchFunc(r.best, w, func(x ranked, w uint64) int {
-		if x.weight >= w {
-			return -1
-		}
-		return 1
-	})
-	if len(r.best) == r.places {
-		r.best = r.best[:r.places-1]
+	if len(r.best) < r.places {
+		r.best = append(r.best, ranked{})
 	}
-	r.best = slices.Insert(r.best, at, ranked{w, slot})
+	at := len(r.best) - 1 // of the one that leaves, or nobody's yet
+	for ; at > 0 && r.best[at-1].weight < w; at-- {
+		r.best[at] = r.best[at-1]
+	}
+	r.best[at] = ranked{w, slot}
 }
 
 // everything returns the slots of all rows that count anything, or nil if there
