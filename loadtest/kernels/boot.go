@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -46,6 +47,11 @@ type program struct {
 // runHere runs on the running kernel what a virtual machine's first process does.
 func runHere(ctx context.Context, o *outcome, dir string) error {
 	o.started = time.Now()
+	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		return fmt.Errorf("asking for the kernel's release: %w", err)
+	}
+	o.kernel = strings.TrimSpace(string(release))
 	var failed error
 	programs := []program{{"xdp.test", []string{"-test.v", "-test.timeout", "10m", "-test.run", o.tests}, 0}}
 	if o.tests == "" { // with interfaces of its own, gone with it

@@ -9,12 +9,12 @@ import (
 	"path/filepath"
 )
 
-// modules are what the interfaces of the trial need, each after what it needs
-// itself. Some kernels have some of them built in.
+// modules are what the interfaces of the tests and of the trial need, and netlink,
+// each after what it needs itself. Some kernels have some of them built in.
 func modules() []string {
 	return []string{
 		"failover", "net_failover", "virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev",
-		"virtio_pci", "virtio_net", "e1000", "veth", "tun",
+		"virtio_pci", "virtio_net", "e1000", "veth", "tun", "nfnetlink", "xfrm_algo", "xfrm_user",
 	}
 }
 

@@ -4,10 +4,10 @@
 #
 #	fetch.sh RELEASE META-PACKAGE DIRECTORY MODULE...
 #
-# DIRECTORY then holds vmlinuz, version, and the modules that are not built in. apt
-# works on lists of its own in DIRECTORY/apt, with the mirror that the machine is
-# configured with; the machine's sources stay as they are. Without the network, what
-# was fetched before is used.
+# DIRECTORY then holds vmlinuz and the modules that are not built in. apt works on
+# lists of its own in DIRECTORY/apt, with the mirror that the machine is configured
+# with; the machine's sources stay as they are. Without the network, what was fetched
+# before is used.
 set -eu
 release=$1 meta=$2 dir=$3
 shift 3
@@ -35,14 +35,16 @@ if [ -z "$(find apt/updated -mtime -1 2>/dev/null)" ]; then
 fi
 package=$(apt-cache "${options[@]}" depends "$meta" | sed -n 's/^ *Depends: //p' | head -1)
 if [ -z "$package" ]; then
-	[ -e version ] && exit 0
+	[ -e unpacked-for ] && exit 0
 	echo "no package $meta in $release"
 	exit 1
 fi
-[ "$(cat version 2>/dev/null)" != "${package#linux-image-}" ] || exit 0
+wanted="${package#linux-image-} $*"
+[ "$(cat unpacked-for 2>/dev/null)" != "$wanted" ] || exit 0
 
-rm -rf vmlinuz version modules unpacked ./*.deb
+rm -rf unpacked ./*.deb
 apt-get "${options[@]}" -qq download "$package"
+rm -rf vmlinuz unpacked-for modules
 dpkg-deb -x ./"$package"_*.deb unpacked
 mv unpacked/boot/vmlinuz-* vmlinuz
 mkdir modules
@@ -51,4 +53,4 @@ for name in "$@"; do
 done
 rm -rf unpacked ./*.deb
 # Written last: an interrupted fetch begins anew.
-echo "${package#linux-image-}" >version
+echo "$wanted" >unpacked-for

@@ -70,6 +70,23 @@ func TestBadKernels(t *testing.T) {
 	}
 }
 
+// TestExcuse lets a test be skipped for want of TCX, on a kernel that has none.
+func TestExcuse(t *testing.T) {
+	skipped := "    wire_test.go:161: this kernel has no TCX\n--- SKIP: TestTCX (0.01s)\nTAKEOVER"
+	old := outcomeOf(t, strings.ReplaceAll(good, "TAKEOVER", skipped))
+	if len(old.problems) != 0 || old.excused != 1 {
+		t.Errorf("%+v", old)
+	}
+	recent := outcomeOf(t, strings.NewReplacer("TAKEOVER", skipped, "6.1.0", "6.12.0").Replace(good))
+	if len(recent.problems) != 1 || !strings.Contains(recent.problems[0], "skipped: TestTCX") {
+		t.Errorf("%+v", recent)
+	}
+	twice := outcomeOf(t, strings.ReplaceAll(good, "TAKEOVER", strings.ReplaceAll(skipped, "\nTAKEOVER", "\n--- SKIP: TestMute (0.01s)\nTAKEOVER")))
+	if len(twice.problems) != 1 || !strings.Contains(twice.problems[0], "skipped: TestMute") {
+		t.Errorf("%+v", twice)
+	}
+}
+
 func TestChoose(t *testing.T) {
 	if all, err := choose(""); err != nil || len(all) != 4 {
 		t.Errorf("%v %v", all, err)

@@ -18,14 +18,14 @@ import (
 func tables(all []*outcome) string {
 	var b bytes.Buffer
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "kernel\tversion\tboot\ttests\tpassed\tfailed\ttakeover\tmissing")
+	fmt.Fprintln(w, "kernel\tversion\tboot\ttests\tpassed\tfailed\tskipped\ttakeover\tmissing")
 	for _, o := range all {
 		boot := "-"
 		if o.release != "" {
 			boot = fmt.Sprintf("%.1f s", o.boot.Seconds())
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%.0f s\t%d\t%d\t%s\t%s\n", o.name, o.kernel, boot, o.took.Seconds(),
-			o.passed, len(o.failed)+len(o.skipped), yesNo(o.takeover), o.missing())
+		fmt.Fprintf(w, "%s\t%s\t%s\t%.0f s\t%d\t%d\t%d\t%s\t%s\n", o.name, o.kernel, boot, o.took.Seconds(),
+			o.passed, len(o.failed), len(o.skipped)+o.excused, yesNo(o.takeover), o.missing())
 	}
 	fmt.Fprintln(w)
 	fmt.Fprintln(w, "attached to\tasked for\t"+strings.Join(names(all), "\t"))
@@ -110,7 +110,7 @@ real frames (50 of a blocked source, 50 of another; each counted once, the first
 dropped), by `+"`make test-kernels`"+`. Debian's kernels run in qemu without hardware support, two
 emulated processors and 2 GB, so the times say nothing of Weir's speed. "Takeover" is a
 second process that takes up interface, lease and counters of the first from its pins.
-"Missing" is what the kernel lacks of what Weir uses or might use. Machine: %s,
+A test may be skipped only for want of TCX, before 6.6. "Missing" is what the kernel lacks of what Weir uses or might use. Machine: %s,
 commit %s, %s.
 
 `+"```\n%s```\n", machine(), bytes.TrimSpace(commit), time.Now().UTC().Format(time.DateOnly), table)

@@ -62,7 +62,7 @@ func inside() error {
 	if err != nil {
 		return err
 	}
-	err = run("/xdp.test", "-test.v", "-test.timeout", "20m", "-test.run", tests)
+	err = run("/xdp.test", "-test.v", "-test.timeout", "40m", "-test.run", tests)
 	if tests != "" {
 		return err
 	}
