@@ -68,7 +68,7 @@ func build(ctx context.Context, cfg Config, broker *kafka.Config, log *slog.Logg
 	commandLog := replay.New(topics.Commands, opts, log)
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
-	watcher := &reload.Watcher{Path: cfg.Rules, Current: r, Take: d.SetRules, Publish: publisher.Publish, Log: log, Signals: hangups}
+	watcher := &reload.Watcher{Path: cfg.Rules, Current: r, Take: d.SetRules, Publish: publisher.Publish, Signals: hangups}
 	server := health.New(cfg.HTTPAddress)
 	registerMetrics(server, d, watcher)
 	return []run.Component{

@@ -4,7 +4,6 @@ package reload
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -25,9 +24,8 @@ type Watcher struct {
 	Current *rules.Rules
 	Take    func(*rules.Rules)  // puts new rules into force
 	Publish func(events.Record) // tells what changed, or why nothing did
-	Log     *slog.Logger
-	Signals <-chan os.Signal // each asks for a look, whatever the file's time; may be nil
-	Every   time.Duration    // 0: Every
+	Signals <-chan os.Signal    // each asks for a look, whatever the file's time; may be nil
+	Every   time.Duration       // 0: Every
 
 	taken, refused atomic.Uint64
 }
@@ -108,6 +106,5 @@ func (w *Watcher) load(asked bool) {
 }
 
 func (w *Watcher) tell(severity events.Severity, reason string) {
-	w.Log.Info(reason, "file", w.Path)
 	w.Publish(events.Record{Kind: events.KindRules, Severity: severity, Reason: reason})
 }

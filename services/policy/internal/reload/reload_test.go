@@ -2,7 +2,6 @@ package reload
 
 import (
 	"context"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -31,7 +30,7 @@ func start(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	w := &Watcher{Path: r.path, Current: current, Take: func(x *rules.Rules) { r.taken <- x }, Publish: func(e events.Record) { r.said <- e },
-		Log: slog.New(slog.DiscardHandler), Signals: r.signals, Every: 5 * time.Millisecond}
+		Signals: r.signals, Every: 5 * time.Millisecond}
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); _ = w.Run(ctx) }()
