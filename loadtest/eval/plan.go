@@ -16,11 +16,9 @@ type phases struct{ lead, attack, tail time.Duration }
 // stopped, and nothing about what passes.
 var (
 	full      = phases{20 * time.Second, 20 * time.Second, 20 * time.Second}
-	fullQuick = phases{5 * time.Second, 10 * time.Second, 3 * time.Second}
+	fullQuick = phases{5 * time.Second, 20 * time.Second, 3 * time.Second}
 	short     = phases{12 * time.Second, 5 * time.Second, 0}
-
-	answered      = phases{12 * time.Second, 20 * time.Second, 0}
-	answeredQuick = phases{12 * time.Second, 10 * time.Second, 0}
+	answered  = phases{12 * time.Second, 20 * time.Second, 0}
 )
 
 const (
@@ -54,16 +52,12 @@ func (e *evaluation) attacks(items []*item, it *item) []*job {
 			phase: rand.N(phaseSpan), attackFrames: frames, backdrop: newBackdrop(items, it, x.lead+x.attack+x.tail),
 		}
 	}
-	x, again := full, answered
 	if e.Quick {
-		x, again = fullQuick, answeredQuick
+		return []*job{run(runFull, fullQuick)}
 	}
-	out := []*job{run(runFull, x)}
+	out := []*job{run(runFull, full)}
 	if it.label.Expected == wantLimit {
-		out = append(out, run(runAnswered, again))
-	}
-	if e.Quick {
-		return out
+		out = append(out, run(runAnswered, answered))
 	}
 	for range shortRuns {
 		out = append(out, run(runShort, short))
