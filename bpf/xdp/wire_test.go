@@ -157,7 +157,7 @@ func (w *wire) open(mode Mode, cfg Config) (*Datapath, Attachment) {
 	w.must(err)
 	w.t.Cleanup(func() { d.Close() })
 	a, err := d.Attach(w.here.Index, AttachOptions{Mode: mode})
-	if mode == ModeTCX && errors.Is(err, ErrUnsupported) && lacksTCX() {
+	if errors.Is(err, ErrUnsupported) && lacksTCX() {
 		w.t.Skip("this kernel has no TCX")
 	}
 	w.must(err)
