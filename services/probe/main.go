@@ -109,6 +109,7 @@ func build(cfg Config, broker *kafka.Config, log *slog.Logger) ([]run.Component,
 	view = &statusView{dp: dp, manager: manager, leases: leases, loop: loop, host: host}
 	server := health.New(cfg.HTTPAddress)
 	registerMetrics(server, view, publisher)
+	server.Ready("name", reporter.Ready)
 
 	return []run.Component{
 		{Name: "health", Run: server.Run},

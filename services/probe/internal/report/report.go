@@ -66,6 +66,21 @@ func (r *Reporter) MayPublish() bool {
 	return r.name.mine()
 }
 
+// Ready says why the probe may not publish under its name, or nil.
+func (r *Reporter) Ready() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.name.mine():
+		return nil
+	case r.name.yielded != "":
+		return fmt.Errorf("another probe (boot %s) is live as %s: set WEIR_PROBE_HOST", r.name.yielded, r.Host)
+	case r.name.other():
+		return fmt.Errorf("%s was live as boot %s, which may be another probe: waiting until it has been silent for %v", r.Host, r.name.ledger.holder, silence)
+	}
+	return fmt.Errorf("it is not known yet whether another probe is live as %s", r.Host)
+}
+
 // Skew is the local clock minus the broker's, as far as a round trip shows.
 func (r *Reporter) Skew() time.Duration { return time.Duration(r.skew.Load()) }
 

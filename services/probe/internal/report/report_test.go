@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -99,6 +100,12 @@ func TestOneOfTwoPublishes(t *testing.T) {
 	if second.MayPublish() || !first.MayPublish() || first.told.Load() != 0 {
 		t.Errorf("first publishes: %v, second: %v", first.MayPublish(), second.MayPublish())
 	}
+	if err := first.Ready(); err != nil {
+		t.Errorf("the first: %v", err)
+	}
+	if err := second.Ready(); err == nil || !strings.Contains(err.Error(), "another probe (boot a) is live as edge") {
+		t.Errorf("the second: %v", err)
+	}
 	second.stop()
 	first.stop()
 	words := last(t, cfg)
@@ -147,6 +154,20 @@ func TestWrongClock(t *testing.T) {
 	}
 	if err := r.compareClocks(sent.Add(-time.Hour), sent); err != nil || r.Skew() < 59*time.Second {
 		t.Errorf("a record that waited for an hour: %v, skew %v", err, r.Skew())
+	}
+}
+
+// TestReadyWaits: after a reboot it is said what the probe waits for.
+func TestReadyWaits(t *testing.T) {
+	_, cfg := testkit.Double(t)
+	write(t, cfg, "a")
+	p := start(t, cfg, "a2", "")
+	testkit.Eventually(t, 10*time.Second, "it says what it waits for", func() bool {
+		err := p.Ready()
+		return err != nil && strings.Contains(err.Error(), "edge was live as boot a,")
+	})
+	if p.MayPublish() || p.told.Load() != 0 {
+		t.Errorf("it publishes: %v, events: %d", p.MayPublish(), p.told.Load())
 	}
 }
 
