@@ -15,7 +15,9 @@ import (
 // Issuer is the policy's, whichever instance writes.
 const Issuer = "policy"
 
-// StaleAfter is the age from which rates decide nothing.
+// StaleAfter is the age from which rates decide nothing. It is measured by the
+// clock of the probe's host; one that is wrong by more is recognised after as
+// long.
 const StaleAfter = 5 * time.Second
 
 // Step is what a decision does.
@@ -140,12 +142,16 @@ type turn struct {
 
 // Rates takes one record of the table and returns what follows from it.
 func (e *Engine) Rates(r *rates.Record, now time.Time) []Decision {
-	if r.Stale || now.Sub(r.End) > StaleAfter {
+	if r.Stale {
 		return nil
 	}
 	e.sweep(now)
+	w := e.watch(r.Host, r.Interface, now)
+	if !w.rates.is(r.End, now) {
+		return nil
+	}
 	t := &e.turn
-	t.Engine, t.r, t.w, t.now, t.out, t.attacked = e, r, e.watch(r.Host, r.Interface, now), now, nil, false
+	t.Engine, t.r, t.w, t.now, t.out, t.attacked = e, r, w, now, nil, false
 	if t.w.set.Mode == rules.ModeOff {
 		return nil
 	}

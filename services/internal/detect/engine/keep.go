@@ -86,10 +86,14 @@ const lastMoment = 5 * time.Second
 // Status takes what one interface's leases have dropped, and renews or releases.
 // mine says whether this instance decides for the interface.
 func (e *Engine) Status(s *status.Record, mine bool, now time.Time) []Decision {
-	if !mine || s.Stopped || now.Sub(s.At) > StaleAfter {
+	if !mine || s.Stopped {
 		return nil
 	}
 	e.sweep(now)
+	w := e.watch(s.Host, s.Interface, now)
+	if !w.status.is(s.At, now) {
+		return nil
+	}
 	var held []*lease
 	for _, target := range [...]schemas.Target{
 		{Kind: schemas.TargetInterface, Host: s.Host, Interface: s.Interface}, {Kind: schemas.TargetHost, Host: s.Host}, {},
@@ -104,10 +108,6 @@ func (e *Engine) Status(s *status.Record, mine bool, now time.Time) []Decision {
 	drops := make(map[string]uint64, len(s.Filter.Drops))
 	for _, d := range s.Filter.Drops {
 		drops[d.Key] += d.Packets + d.Would
-	}
-	w := e.watched[interfaceName{s.Host, s.Interface}]
-	if w == nil {
-		w = &watched{host: s.Host, ifname: s.Interface, name: schemas.InterfaceKey(s.Host, s.Interface), set: e.resolve(e.Rules.For(s.Host, s.Interface))}
 	}
 	var out []Decision
 	for _, l := range held {

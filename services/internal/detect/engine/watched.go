@@ -25,6 +25,8 @@ type watched struct {
 	target       schemas.Target
 	set          *rules.Set
 	seen         time.Time
+	rates        fresh
+	status       fresh
 
 	tokens   float64 // of new source leases
 	tokensAt time.Time
