@@ -58,6 +58,19 @@ struct __attribute__((aligned(8))) address {
 	__u32 w[4]; /* network order; IPv4 in w[0], the rest 0 */
 };
 
+/* An IPv6 address is handled by halves. */
+typedef __u64 __attribute__((may_alias)) half;
+
+static __always_inline __u64 half_of(const struct address *a, int i)
+{
+	return ((const half *)a)[i];
+}
+
+static __always_inline void set_half(struct address *a, int i, __u64 value)
+{
+	((half *)a)[i] = value;
+}
+
 struct packet {
 	struct address src;
 	struct address dst;
@@ -248,8 +261,9 @@ static __always_inline int parse_ipv4(struct cursor *c, struct packet *p)
 	if (ip->version_ihl >> 4 != 4 || length < sizeof(*ip))
 		return PARSE_MALFORMED;
 	p->family = 4;
-	p->src.w[0] = ip->src;
-	p->dst.w[0] = ip->dst;
+	/* By halves, as they are read: a load that spans two stores waits for both. */
+	set_half(&p->src, 0, ip->src);
+	set_half(&p->dst, 0, ip->dst);
 	p->protocol = ip->protocol;
 	if (ip->fragment & bpf_htons(0x1fff)) {
 		p->class = CLASS_FRAG_LATER;

@@ -20,19 +20,6 @@ static __always_inline __u64 hash4(__u32 address)
 	return mix(address + seed);
 }
 
-/* An IPv6 address is compared and hashed by halves. */
-typedef __u64 __attribute__((may_alias)) half;
-
-static __always_inline __u64 half_of(const struct address *a, int i)
-{
-	return ((const half *)a)[i];
-}
-
-static __always_inline void set_half(struct address *a, int i, __u64 value)
-{
-	((half *)a)[i] = value;
-}
-
 static __always_inline __u64 hash6(const struct address *a)
 {
 	return mix(mix(half_of(a, 0) + seed) ^ half_of(a, 1));

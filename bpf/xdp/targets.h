@@ -26,68 +26,71 @@ static __always_inline __u16 telling_port(const struct packet *p)
 	return 0;
 }
 
-/* Port, class, protocol, slot and family in one word; 0 when the record is free. */
+/* What a record of the table is told by. */
+struct target_key {
+	__u64 destination[2];
+	__u64 id; /* port, class, protocol, slot and family, as they lie in struct target */
+};
+
 static __always_inline half *id_of(const struct target *t)
 {
 	return (half *)&t->port;
 }
 
-static __always_inline struct target *find_target(__u32 base, __u32 ways, const struct target *key, __u64 h)
+static __always_inline __u64 hash_target(const struct target_key *key)
 {
-	__u32 set = base + ((__u32)h & (ways - 1) & ~(TARGET_SET_WAYS - 1));
+	return mix(key->destination[0] + key->destination[1] * 0x9fb21c651e98df25ULL + key->id * 0xd6e8feb86659fd93ULL +
+		   seed);
+}
+
+static __always_inline struct target *find_target(__u32 base, __u32 ways, const struct target_key *key)
+{
+	__u32 h = hash_target(key), set = base + (h & (ways - 1) & ~(TARGET_SET_WAYS - 1));
 
 #pragma clang loop unroll(disable)
 	for (int w = 0; w < TARGET_SET_WAYS; w++) {
-		__u32 i = set + (((__u32)h + w) & (TARGET_SET_WAYS - 1));
+		__u32 i = set + ((h + w) & (TARGET_SET_WAYS - 1));
 		struct target *t = bpf_map_lookup_elem(&targets, &i);
 
 		if (!t)
 			return 0;
+		if (*id_of(t) == key->id && half_of(&t->destination, 0) == key->destination[0] &&
+		    half_of(&t->destination, 1) == key->destination[1])
+			return t;
 		if (!*id_of(t)) {
-			t->destination = key->destination;
-			*id_of(t) = *id_of(key);
+			set_half(&t->destination, 0, key->destination[0]);
+			set_half(&t->destination, 1, key->destination[1]);
+			*id_of(t) = key->id;
 			return t;
 		}
-		if (*id_of(t) == *id_of(key) && t->destination.w[0] == key->destination.w[0] &&
-		    t->destination.w[1] == key->destination.w[1] && t->destination.w[2] == key->destination.w[2] &&
-		    t->destination.w[3] == key->destination.w[3])
-			return t;
 	}
 	return 0;
 }
 
-static __always_inline __u64 hash_target(const struct target *key)
+static __noinline struct target *find_spare_target(__u32 base, struct target_key *key)
 {
-	return mix(half_of(&key->destination, 0) + mix(half_of(&key->destination, 1) + *id_of(key) + seed));
-}
-
-static __noinline struct target *find_spare_target(__u32 base, struct target *key)
-{
+	struct target_key any_port = *key;
 	struct target *t;
-	__u16 port = key->port;
 
-	key->port = 0;
-	t = find_target(base + target_ways, TARGET_SPARE, key, hash_target(key));
+	any_port.id &= ~0xffffULL;
+	t = find_target(base + target_ways, TARGET_SPARE, &any_port);
 	if (t)
 		return t;
-	key->port = port;
-	__builtin_memset(&key->destination, 0, sizeof(key->destination));
-	return find_target(base + target_ways + TARGET_SPARE, TARGET_SPARE, key, hash_target(key));
+	key->destination[0] = 0;
+	key->destination[1] = 0;
+	return find_target(base + target_ways + TARGET_SPARE, TARGET_SPARE, key);
 }
 
 static __always_inline void count_target(__u32 region, const struct packet *p, __u64 source_hash, int dropped,
 					 struct totals *totals)
 {
 	__u32 base = region * (target_ways + 2 * TARGET_SPARE);
-	struct target key = {
-	    .destination = p->dst,
-	    .port = telling_port(p),
-	    .class = p->class,
-	    .protocol = p->protocol,
-	    .slot = slot_id,
-	    .family = p->family,
+	struct target_key key = {
+	    .destination = {half_of(&p->dst, 0), half_of(&p->dst, 1)},
+	    .id = telling_port(p) | (__u64)p->class << 16 | (__u64)p->protocol << 24 | (__u64)slot_id << 32 |
+		  (__u64)p->family << 40,
 	};
-	struct target *t = find_target(base, target_ways, &key, hash_target(&key));
+	struct target *t = find_target(base, target_ways, &key);
 
 	if (!t)
 		t = find_spare_target(base, &key);
