@@ -23,6 +23,7 @@ const (
 	burst       = 1000
 	retryEvery  = 500 * time.Millisecond
 	retryFor    = 30 * time.Second // from when it happened; then it is dropped
+	lastWords   = 2 * time.Second  // to send what is queued when the service stops
 )
 
 // Publisher is the way out for events. The zero value is not usable.
@@ -69,7 +70,7 @@ func (p *Publisher) Publish(e events.Record) {
 // Counts returns how many events were sent and how many dropped.
 func (p *Publisher) Counts() (sent, dropped uint64) { return p.sent.Load(), p.dropped.Load() }
 
-// Run sends queued events until ctx ends. While the broker is away they wait,
+// Run sends queued events until ctx ends, and then what is left. While the broker is away they wait,
 // and those that fail, as when the topic was deleted, are sent again for a while.
 func (p *Publisher) Run(ctx context.Context, client *kgo.Client) error {
 	retry := time.NewTicker(retryEvery)
@@ -78,6 +79,7 @@ func (p *Publisher) Run(ctx context.Context, client *kgo.Client) error {
 	for {
 		select {
 		case <-ctx.Done():
+			p.finish(ctx, client)
 			return nil
 		case <-retry.C:
 			p.renewal.Renew(client, p.topic)
@@ -99,6 +101,20 @@ func (p *Publisher) Run(ctx context.Context, client *kgo.Client) error {
 	}
 }
 
+// finish sends what is queued, if a broker takes it.
+func (p *Publisher) finish(ctx context.Context, client *kgo.Client) {
+	last, stop := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+	defer stop()
+	for range len(p.queue) {
+		e := <-p.queue
+		p.write(last, e)
+		p.send(last, client, e)
+	}
+	if err := client.Flush(last); err != nil {
+		p.log.Warn("the last events were not published", "error", err)
+	}
+}
+
 // write logs an event.
 func (p *Publisher) write(ctx context.Context, e events.Record) {
 	level := slog.LevelInfo
@@ -115,7 +131,8 @@ func (p *Publisher) send(ctx context.Context, client *kgo.Client, e events.Recor
 		p.dropped.Add(1)
 		return
 	}
-	client.TryProduce(ctx, kafka.Record(p.topic, schemas.SchemaEvents, []byte(e.RecordKey()), value), func(_ *kgo.Record, err error) {
+	// What has been handed over is sent also after ctx has ended: finish waits.
+	client.TryProduce(context.WithoutCancel(ctx), kafka.Record(p.topic, schemas.SchemaEvents, []byte(e.RecordKey()), value), func(_ *kgo.Record, err error) {
 		if err == nil {
 			p.sent.Add(1)
 			return

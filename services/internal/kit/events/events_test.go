@@ -72,6 +72,44 @@ func TestPublishFillsIn(t *testing.T) {
 	}
 }
 
+// TestLastWords: what a service says when it stops is said.
+func TestLastWords(t *testing.T) {
+	_, cfg := testkit.Double(t)
+	p := events.New(cfg.Topics().Events, "test", "here", slog.New(slog.DiscardHandler))
+	for range 100 {
+		p.Publish(record.Record{Kind: record.KindAttach, Reason: "bye"})
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	stop()
+	if err := p.Run(ctx, testkit.Client(t, cfg)); err != nil {
+		t.Fatal(err)
+	}
+	if got := reasons(t, cfg); len(got) != 100 {
+		t.Errorf("the topic holds %d events", len(got))
+	}
+}
+
+// TestLastWordsWithoutBroker: stopping does not wait for a broker for long.
+func TestLastWordsWithoutBroker(t *testing.T) {
+	cluster, cfg := testkit.Double(t)
+	cluster.Close()
+	p := events.New(cfg.Topics().Events, "test", "here", slog.New(slog.DiscardHandler))
+	p.Publish(record.Record{Kind: record.KindAttach, Reason: "bye"})
+	ctx, stop := context.WithCancel(context.Background())
+	stop()
+	ended := make(chan error, 1)
+	client := testkit.Client(t, cfg)
+	go func() { ended <- p.Run(ctx, client) }()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(8 * time.Second):
+		t.Error("it does not stop")
+	}
+}
+
 // TestTopicRecreated is the trap that a client which has produced to a topic
 // fails everything once another topic has its name.
 func TestTopicRecreated(t *testing.T) {
