@@ -302,7 +302,7 @@ static __always_inline int exceeds(struct decision *d, const struct packet *p, _
 	__u64 cost;
 
 	if (l->destination_family && l->destination_bits != (l->destination_family == 4 ? 32 : 128)) {
-		struct bucket_key key = {.lease = d->index, .destination = p->dst};
+		struct bucket_key key = {.lease = d->index, .generation = l->generation, .destination = p->dst};
 		struct bucket fresh = {}, *b;
 
 		b = bpf_map_lookup_elem(&buckets, &key);

@@ -30,9 +30,6 @@ type fuzz struct {
 	cfg    Config
 	leases leaseModel
 	modes  [fuzzSlots]FilterMode
-	// slow says that limits are reached, in this round; else none is. A bucket may
-	// be in debt to an earlier lease or rate, so the two do not mix.
-	slow bool
 	// established are the sources that some drain saw converse.
 	established map[netip.Addr]bool
 
@@ -100,7 +97,7 @@ func newFuzz(t *testing.T, seed uint64) *fuzz {
 		IPv6SourcePrefixLength: f.pick(64, 128),
 		BootID:                 "boot-0",
 	}
-	f.wide, f.slow = f.IntN(2) == 0, f.IntN(2) == 0
+	f.wide = f.IntN(2) == 0
 	t.Logf("%+v wide %v", f.cfg, f.wide)
 	t.Cleanup(func() { os.RemoveAll(f.cfg.PinPath) })
 	f.rig = newRig(t, f.cfg)
@@ -488,10 +485,7 @@ func (f *fuzz) entry() Entry {
 		e.Match.Fragments = true
 	}
 	if e.Action == ActionRateLimit {
-		e.PPS, e.BPS = uint64(f.pick(0, unreachable)), uint64(f.pick(0, 1000*unreachable))
-		if f.slow {
-			e.PPS, e.BPS = uint64(f.pick(0, 1, 100)), uint64(f.pick(0, 1, 1_000_000))
-		}
+		e.PPS, e.BPS = uint64(f.pick(0, 1, 100, unreachable)), uint64(f.pick(0, 1, 1_000_000, 1000*unreachable))
 	}
 	return e
 }

@@ -27,7 +27,11 @@ func cost(perSecond uint64, scale uint64) uint64 {
 func (d *Datapath) writeLease(i uint32, e Entry, renewal bool) {
 	l := &d.leases[i]
 	if !renewal {
-		*l = weirLease{}
+		*l = weirLease{Generation: l.Generation + 1}
+	} else if l.Pps != e.PPS || l.Bps != e.BPS {
+		l.Generation++ // new buckets: nobody waits for what was owed at another rate
+		atomic.StoreUint64(&l.PacketTime, 0)
+		atomic.StoreUint64(&l.ByteTime, 0)
 	}
 	m := e.Match
 	l.Source.W, l.Destination.W = [4]uint32{}, [4]uint32{}

@@ -347,7 +347,7 @@ func (d *Datapath) unlist(m Match, i uint32) error {
 }
 
 func (d *Datapath) forget(m Match, i uint32) {
-	d.leases[i] = weirLease{}
+	d.leases[i] = weirLease{Generation: d.leases[i].Generation}
 	d.table.tally(m, d.table.byMatch[m].stage, -1)
 	delete(d.table.byMatch, m)
 	d.table.free = append(d.table.free, i)

@@ -195,7 +195,7 @@ struct {
 /* Buckets of rate-limit leases that name several destinations: one each. */
 struct bucket_key {
 	__u32 lease;
-	__u32 pad;
+	__u32 generation; /* what was owed to another lease or rate is forgotten */
 	struct address destination;
 };
 struct bucket {

@@ -190,7 +190,8 @@ struct lease {
 	__u64 byte_cost;   /* 1/4096 ns per byte; 0: no limit */
 	__u64 packet_time; /* theoretical arrival times of the two buckets, 1/16 ns */
 	__u64 byte_time;
-	__u64 pad0;
+	__u32 generation; /* counts the leases and rates that this record has held */
+	__u32 pad0;
 
 	__u64 packets;
 	__u64 bytes;

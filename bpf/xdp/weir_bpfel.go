@@ -31,7 +31,7 @@ type weirBucket struct {
 type weirBucketKey struct {
 	_           structs.HostLayout
 	Lease       uint32
-	Pad         uint32
+	Generation  uint32
 	Destination struct {
 		_ structs.HostLayout
 		W [4]uint32
@@ -86,7 +86,8 @@ type weirLease struct {
 	ByteCost   uint64
 	PacketTime uint64
 	ByteTime   uint64
-	Pad0       uint64
+	Generation uint32
+	Pad0       uint32
 	Packets    uint64
 	Bytes      uint64
 	Would      uint64
