@@ -110,7 +110,10 @@ func (t *Tracker) alerted(d *engine.Decision, end, now time.Time) {
 		a = t.begin(attacks.Record{Host: host, Interface: ifname, Rule: d.Rule, Vector: vector(d.Rule, d.Reason), Action: commands.Observe,
 			Start: end.UTC().Truncate(time.Millisecond), Evidence: d.Evidence}, now)
 	}
-	a.seenAt, a.alertedAt, a.dirty = now, now, true
+	a.seenAt, a.dirty = now, true
+	if a.Leases == 0 {
+		a.alertedAt = now // nothing else will say that it goes on
+	}
 	if d.Window == time.Second && d.Measured > a.PeakPPS {
 		a.PeakPPS = d.Measured
 	}

@@ -346,6 +346,18 @@ func TestAlertsAreAttacksWithoutLeases(t *testing.T) {
 	}
 }
 
+// TestAnAlertBesideALeaseKeepsNothingOpen: the leases say how long it goes on.
+func TestAnAlertBesideALeaseKeepsNothingOpen(t *testing.T) {
+	tr := New()
+	d := order(t, "R6", "203.0.113.7/32", commands.RateLimit)
+	tr.Decided(&d, begin, begin)
+	tr.Decided(&engine.Decision{Step: engine.Alert, Interface: "h/eth0", Rule: "R6", Reason: "R6 too much: 60000 packets in 1s"}, begin, begin)
+	one(t, tr.Due(begin, everywhere))
+	if r := one(t, tr.Due(begin.Add(time.Minute+Linger), everywhere)); !r.Ended() || r.Leases != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
 // TestFiguresOfALongAttackAreWrittenLessOften, but what is ordered at once.
 func TestFiguresOfALongAttackAreWrittenLessOften(t *testing.T) {
 	tr := New()
