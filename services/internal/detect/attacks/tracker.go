@@ -159,7 +159,7 @@ func (t *Tracker) ordered(c *commands.Command, key string, start, now time.Time,
 // the interface.
 func identify(c *commands.Command) (attacks.Identity, bool) {
 	e := c.Evidence
-	if e == nil {
+	if e == nil || c.Action == commands.Allow { // one that goes with a signature is against nobody
 		return attacks.Identity{}, false
 	}
 	host, ifname, err := schemas.ParseInterfaceKey(e.Interface)
