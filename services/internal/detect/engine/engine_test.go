@@ -402,3 +402,33 @@ func TestRebuildFromTheCommands(t *testing.T) {
 		t.Errorf("an instance decides for an interface that is another's: %+v", out)
 	}
 }
+
+// TestProtectedSourcesPassSignatures: an allow comes with the signature, stays as
+// long as it does, and goes with it.
+func TestProtectedSourcesPassSignatures(t *testing.T) {
+	e := newEngine(t, netip.MustParsePrefix("192.0.2.53/32"), netip.MustParsePrefix("2001:db8::53/128"))
+	d := e.Rates(flood(5000, 443), now)
+	if got, want := brief(d), "S1 destination=198.51.100.1/32,protocol=tcp,destination_port=443,tcp_flags=syn+!ack rate-limit 50; S1 192.0.2.53/32 allow"; got != want {
+		t.Fatalf("got %s", got)
+	}
+	if again := e.Rates(flood(5000, 443), now); len(again) != 0 {
+		t.Errorf("decided again: %s", brief(again))
+	}
+	// It comes back from the topic, and is no allow of a person's.
+	for i := range d {
+		l := commands.NewLease(d[i].Command, int64(i), now, now)
+		e.Command(&l, now)
+	}
+	var drops uint64
+	out, at := drive(e, d[0].Key, now, 100, 5000, &drops)
+	if n := steps(out, Renew); n < 4 || steps(out, Release) != 0 {
+		t.Errorf("%d renewals of two leases in 100 s, %d releases", n, steps(out, Release))
+	}
+	out, _ = drive(e, d[0].Key, at, 60, 0, &drops)
+	if steps(out, Release) != 2 || e.Leases() != 0 {
+		t.Errorf("after the attack: %d releases, %d leases left", steps(out, Release), e.Leases())
+	}
+	if d := newEngine(t, netip.MustParsePrefix("192.0.2.53/32")).Rates(record(source("203.0.113.9", packets{syn: 500}, packets{}, 1)), now); len(d) != 1 {
+		t.Errorf("a lease on a source needs no allow: %s", brief(d))
+	}
+}

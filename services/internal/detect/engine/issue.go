@@ -135,6 +135,9 @@ func (t *turn) issue(o *order) bool {
 		t.w.recent = append(t.w.recent, recentLease{o.match.Source, t.now})
 	}
 	t.decide(Issue, key, c, o)
+	if !o.match.Source.IsValid() && o.action != commands.Observe {
+		t.exempt(o)
+	}
 	return true
 }
 

@@ -164,6 +164,9 @@ func (l *lease) offered(on interfaceName, drops uint64, bar float64, now time.Ti
 
 func (e *Engine) keep(key string, l *lease, drops uint64, w *watched, now time.Time) (Decision, bool) {
 	set := e.setOf(w, &l.command.Match)
+	if l.command.Action == commands.Allow {
+		return e.keepExempt(key, l, set, w.name, now)
+	}
 	bar := l.threshold * set.Lease.RenewShare
 	l.relapse = set.Lease.Relapse
 	l.offered(interfaceName{w.host, w.ifname}, drops, bar, now)

@@ -87,7 +87,7 @@ func (p *player) filter(f *frame, at time.Duration) bool {
 			best = l
 		}
 	}
-	if best == nil || f.class == schemas.ClassSYN && !best.Match.Source.IsValid() && p.talked[f.source] || !best.takes(f, at) {
+	if best != nil && best.Action == commands.Allow || best == nil || f.class == schemas.ClassSYN && !best.Match.Source.IsValid() && p.talked[f.source] || !best.takes(f, at) {
 		return false
 	}
 	best.drops++

@@ -50,6 +50,7 @@ func (t *turn) signature(i int) {
 	if !sumPorts {
 		return
 	}
+	t.scale(base, &crowd)
 	for j := range t.victims {
 		v := &t.victims[j]
 		if !t.decided[v.Destination] {
@@ -89,6 +90,31 @@ func (t *turn) sum(v *rates.Target) {
 	s.Packets10s += v.Packets10s
 	s.Sources1s += v.Sources1s
 	s.Sources10s += v.Sources10s
+}
+
+// scale makes up for the targets that the record has no place for: a flood at
+// random ports leaves a packet or two at each of thousands. Victims share what is
+// not listed as they share what is.
+func (t *turn) scale(rule *rules.Signature, c *crowd) {
+	var listed float64
+	one := rule.Window == time.Second
+	for j := range t.victims {
+		if one {
+			listed += float64(t.victims[j].Packets1s)
+		} else {
+			listed += float64(t.victims[j].Packets10s)
+		}
+	}
+	if listed == 0 || listed >= c.packets {
+		return
+	}
+	by := c.packets / listed
+	for j := range t.victims {
+		v := &t.victims[j]
+		for _, n := range []*uint64{&v.Packets1s, &v.Packets10s, &v.Sources1s, &v.Sources10s} {
+			*n = uint64(float64(*n) * by)
+		}
+	}
 }
 
 // crowd is what the record says of the sources of one class as a whole.
