@@ -57,6 +57,15 @@ func TestHeadersOutOfReach(t *testing.T) {
 	}
 }
 
+// segmented is the virtio header of a packet to be cut, and to be given checksums.
+func segmented(kind byte, headers, segment, transport, checksum uint16) []byte {
+	h := virtioHeader(kind, headers, segment)
+	h[0] = unix.VIRTIO_NET_HDR_F_NEEDS_CSUM
+	binary.NativeEndian.PutUint16(h[6:], transport)
+	binary.NativeEndian.PutUint16(h[8:], checksum)
+	return h
+}
+
 // virtioHeader is a struct virtio_net_hdr: the kind of segmentation (0: none),
 // how many bytes the headers have, and how many each segment.
 func virtioHeader(kind byte, headers, segment uint16) []byte {
@@ -92,29 +101,57 @@ func (w *wire) openAt(index int, mode Mode) (*Datapath, Attachment) {
 // TestSegmentsThatNobodyCounted receives one large packet as a virtual machine
 // hands it over: it says how large the segments are, not how many.
 func TestSegmentsThatNobodyCounted(t *testing.T) {
-	const payload, segment, headers = 3500, 1000, 14 + 20 + 20
-	for name, tag := range map[string]bool{"plain": false, "vlan": true} {
-		t.Run(name, func(t *testing.T) {
+	const payload, segment = 3500, 1000
+	const a, b, a6, b6 = "203.0.113.9", "198.51.100.1", "2001:db8::9", "2001:db8:1::1"
+	for _, c := range []struct {
+		name      string
+		headers   frame
+		transport int // where it begins
+		kind      byte
+		checksum  uint16 // where in the transport header
+		class     int
+	}{
+		{"tcp", ethernet(0x0800).ipv4(a, b, 6, 0).tcp(1, 80, 0x10), 34, unix.VIRTIO_NET_HDR_GSO_TCPV4, 16, cTCPOther},
+		{"tcp in a vlan", ethernet(0x8100).vlan(0x0800).ipv4(a, b, 6, 0).tcp(1, 80, 0x10), 38, unix.VIRTIO_NET_HDR_GSO_TCPV4, 16, cTCPOther},
+		{"tcp with options", ethernet(0x0800).ipv4(a, b, 6, 0).tcp(1, 80, 0x10).bytes(12), 34, unix.VIRTIO_NET_HDR_GSO_TCPV4, 16, cTCPOther},
+		{"tcp over ipv6", ethernet(0x86dd).ipv6(a6, b6, 6).tcp(1, 80, 0x10), 54, unix.VIRTIO_NET_HDR_GSO_TCPV6, 16, cTCPOther},
+		{"udp", ethernet(0x0800).ipv4(a, b, 17, 0).udp(53, 9, 0), 34, unix.VIRTIO_NET_HDR_GSO_UDP_L4, 6, cUDP},
+	} {
+		t.Run(c.name, func(t *testing.T) {
 			w := newWire(t, 1500)
 			index, fd := w.tap(unix.IFF_TAP | unix.IFF_VNET_HDR)
-			d, a := w.openAt(index, ModeTCX)
-			f, perSegment := ethernet(0x0800), uint64(headers)
-			if tag {
-				f, perSegment = ethernet(0x8100).vlan(0x0800), headers+4
-			}
-			f = f.ipv4("203.0.113.9", "198.51.100.1", 6, 0).tcp(1, 80, 0x10).bytes(payload)
-			binary.BigEndian.PutUint16(f[perSegment-40+2:], 40+payload) // IP total length
-			_, err := unix.Write(fd, append(virtioHeader(unix.VIRTIO_NET_HDR_GSO_TCPV4, uint16(perSegment), segment), f...))
+			d, attached := w.openAt(index, ModeTCX)
+			f, headers := c.headers.bytes(payload), uint64(len(c.headers))
+			setLengths(f, c.transport, c.class == cTCPOther, len(c.headers)-c.transport)
+			_, err := unix.Write(fd, append(segmented(c.kind, uint16(headers), segment, uint16(c.transport), c.checksum), f...))
 			w.must(err)
 			_, sum := w.counted(d, 4)
-			want := Counters{Packets: 4, Bytes: payload + 4*perSegment}
-			want.ByClass[cTCPOther] = 4
-			verdicts, err := d.Verdicts(a.Slot)
+			want := Counters{Packets: 4, Bytes: payload + 4*headers}
+			want.ByClass[c.class] = 4
+			if c.class == cUDP {
+				want.UDPBytes = want.Bytes
+			}
+			verdicts, err := d.Verdicts(attached.Slot)
 			w.must(err)
 			if sum != want || verdicts["pass"] != 4 {
 				t.Errorf("counted %+v, want %+v; verdicts %v", sum, want, verdicts)
 			}
 		})
+	}
+}
+
+// setLengths writes what the headers say of the packet's length: IP's, and the
+// size of a TCP header or UDP's length.
+func setLengths(f frame, transport int, tcp bool, header int) {
+	if ip := transport - 20; f[ip] == 0x45 {
+		binary.BigEndian.PutUint16(f[ip+2:], uint16(len(f)-ip))
+	} else {
+		binary.BigEndian.PutUint16(f[transport-36:], uint16(len(f)-transport))
+	}
+	if tcp {
+		f[transport+12] = byte(header/4) << 4
+	} else {
+		binary.BigEndian.PutUint16(f[transport+4:], uint16(len(f)-transport))
 	}
 }
 
