@@ -23,6 +23,10 @@ func tcp(ctx context.Context, c Config) (tables []results.Experiment, err error)
 		Method: "A sender and a receiver in two namespaces, half a second per trial, the modes taking turns. " +
 			"Native XDP on veth switches segmentation offload off at the peer, whatever the program does.",
 	}
+	perCPU := results.Experiment{
+		ID: "tcp-cpu", Title: "Bulk TCP over veth by attach mode, by CPU time", Unit: "Gbit per second of CPU time", Versus: rowNone,
+		Method: "In the same trials; CPU time of sender and receiver with what the kernel does on their behalf, so that whatever else the machine does hardly matters.",
+	}
 	var b bench
 	defer func() { err = errors.Join(err, b.close()) }()
 	set, err := peers.Load(1 << 12)
@@ -47,14 +51,14 @@ func tcp(ctx context.Context, c Config) (tables []results.Experiment, err error)
 			continue
 		}
 		fmt.Fprintf(c.Log, "tcp: MTU %d\n", mtu)
-		if err := throughput(ctx, c, mtu, treatments, &t); err != nil {
+		if err := throughput(ctx, c, mtu, treatments, &t, &perCPU); err != nil {
 			return nil, err
 		}
 	}
-	return []results.Experiment{t}, nil
+	return []results.Experiment{t, perCPU}, nil
 }
 
-func throughput(ctx context.Context, c Config, mtu int, treatments []wire.Treatment, t *results.Experiment) (err error) {
+func throughput(ctx context.Context, c Config, mtu int, treatments []wire.Treatment, t, perCPU *results.Experiment) (err error) {
 	v, err := wire.Open(c.LabID, mtu)
 	if err != nil {
 		return err
@@ -67,9 +71,12 @@ func throughput(ctx context.Context, c Config, mtu int, treatments []wire.Treatm
 	for i, tr := range treatments {
 		if missing[i] != nil {
 			t.Skip(tr.Name, columnTCP(mtu), missing[i].Error())
+			perCPU.Skip(tr.Name, columnTCP(mtu), missing[i].Error())
 			continue
 		}
-		t.Add(tr.Name, columnTCP(mtu), rates[i][1], rates[i][0], rates[i][2])
+		for table, q := range map[*results.Experiment][3]float64{t: rates[i].Gbits, perCPU: rates[i].PerCPU} {
+			table.Add(tr.Name, columnTCP(mtu), q[1], q[0], q[2])
+		}
 	}
 	return nil
 }

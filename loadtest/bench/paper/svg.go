@@ -52,7 +52,7 @@ func plot(e *results.Experiment) string {
 	switch e.ID {
 	case "stages", "flood":
 		return lines(e)
-	case "leases", "frames", "live-drop", "live-pass", "tcp", "kone":
+	case "leases", "frames", "live-drop", "live-pass", "tcp", "tcp-cpu", "kone", "kone-each":
 		return bars(e)
 	}
 	return ""

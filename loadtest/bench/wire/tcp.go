@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/weir-net/weir/loadtest/bench/testrun"
 	"github.com/weir-net/weir/loadtest/lab"
 )
@@ -18,11 +20,18 @@ import (
 // opened by then.
 const settle = 100 * time.Millisecond
 
+// Bulk is what bulk TCP reached: lower quartile, median and upper quartile.
+type Bulk struct {
+	Gbits  [3]float64 // per second
+	PerCPU [3]float64 // Gbit per second of CPU time of sender and receiver
+}
+
 // Throughput measures bulk TCP from the clients to the victim under treatments
-// in turns, and returns Gbit/s in their order; an error in place of those that
-// are not available.
-func (w *Wire) Throughput(ctx context.Context, rounds int, length time.Duration, streams int, treatments []Treatment) ([][3]float64, []error, error) {
-	samples, missing := make([][]float64, len(treatments)), make([]error, len(treatments))
+// in turns, and returns what they reached in their order; an error in place of
+// those that are not available.
+func (w *Wire) Throughput(ctx context.Context, rounds int, length time.Duration, streams int, treatments []Treatment) ([]Bulk, []error, error) {
+	gbits, perCPU := make([][]float64, len(treatments)), make([][]float64, len(treatments))
+	missing := make([]error, len(treatments))
 	for range rounds {
 		for i, t := range treatments {
 			if err := ctx.Err(); err != nil {
@@ -31,7 +40,7 @@ func (w *Wire) Throughput(ctx context.Context, rounds int, length time.Duration,
 			if missing[i] != nil {
 				continue
 			}
-			gbits, err := w.transferUnder(t, length, streams)
+			got, used, took, err := w.transferUnder(t, length, streams)
 			if errors.Is(err, errUnavailable) {
 				missing[i] = err
 				continue
@@ -39,36 +48,39 @@ func (w *Wire) Throughput(ctx context.Context, rounds int, length time.Duration,
 			if err != nil {
 				return nil, nil, fmt.Errorf("measuring %s: %w", t.Name, err)
 			}
-			samples[i] = append(samples[i], gbits)
+			gbits[i] = append(gbits[i], got/took.Seconds())
+			perCPU[i] = append(perCPU[i], got/used.Seconds())
 		}
 	}
-	rates := make([][3]float64, len(treatments))
-	for i := range rates {
+	all := make([]Bulk, len(treatments))
+	for i := range all {
 		if missing[i] == nil {
-			rates[i] = testrun.Quartiles(samples[i])
+			all[i] = Bulk{testrun.Quartiles(gbits[i]), testrun.Quartiles(perCPU[i])}
 		}
 	}
-	return rates, missing, nil
+	return all, missing, nil
 }
 
-func (w *Wire) transferUnder(t Treatment, length time.Duration, streams int) (gbits float64, err error) {
+// transferUnder returns the Gbit that arrived under a treatment, and the CPU time
+// and the time that they took.
+func (w *Wire) transferUnder(t Treatment, length time.Duration, streams int) (gbits float64, used, took time.Duration, err error) {
 	undo, err := t.apply(w)
 	if err != nil {
-		return 0, err
+		return 0, 0, 0, err
 	}
 	defer func() { err = errors.Join(err, undo()) }()
 	return w.transfer(length, streams)
 }
 
-// transfer sends as much as it can for some time and returns Gbit/s.
-func (w *Wire) transfer(length time.Duration, streams int) (float64, error) {
+// transfer sends as much as it can for some time.
+func (w *Wire) transfer(length time.Duration, streams int) (gbits float64, used, took time.Duration, err error) {
 	var listener net.Listener
-	err := w.Do(lab.Victim, func() (err error) {
+	err = w.Do(lab.Victim, func() (err error) {
 		listener, err = net.Listen("tcp", netip.AddrPortFrom(lab.VictimAddress, 0).String())
 		return err
 	})
 	if err != nil {
-		return 0, fmt.Errorf("listening: %w", err)
+		return 0, 0, 0, fmt.Errorf("listening: %w", err)
 	}
 	defer listener.Close()
 	var received atomic.Uint64
@@ -81,24 +93,33 @@ func (w *Wire) transfer(length time.Duration, streams int) (float64, error) {
 			return err
 		})
 		if err != nil {
-			return 0, fmt.Errorf("connecting: %w", err)
+			return 0, 0, 0, fmt.Errorf("connecting: %w", err)
 		}
 		defer from.Close() // which ends both sides
 		to, err := listener.Accept()
 		if err != nil {
-			return 0, fmt.Errorf("accepting: %w", err)
+			return 0, 0, 0, fmt.Errorf("accepting: %w", err)
 		}
 		running.Go(func() { pump(from) })
 		running.Go(func() { swallow(to, &received) })
 	}
 	time.Sleep(settle)
-	before, start := received.Load(), time.Now()
+	before, start, cpu := received.Load(), time.Now(), processTime()
 	time.Sleep(length)
-	bytes, took := received.Load()-before, time.Since(start)
-	if bytes == 0 {
-		return 0, errors.New("nothing arrived")
+	bytes, took, used := received.Load()-before, time.Since(start), processTime()-cpu
+	if bytes == 0 || used <= 0 {
+		return 0, 0, 0, errors.New("nothing arrived")
 	}
-	return float64(bytes) * 8 / took.Seconds() / 1e9, nil
+	return float64(bytes) * 8 / 1e9, used, took, nil
+}
+
+// processTime is the CPU time of this process, which sends and receives.
+func processTime() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &ts); err != nil {
+		return 0 // not possible: the clock exists since 2.6.12
+	}
+	return time.Duration(ts.Nano())
 }
 
 // pump writes until the connection is closed.

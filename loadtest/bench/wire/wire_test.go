@@ -185,10 +185,10 @@ func TestThroughput(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if missing[0] != nil || rates[0][1] <= 0 {
+	if missing[0] != nil || rates[0].Gbits[1] <= 0 || rates[0].PerCPU[1] <= 0 {
 		t.Errorf("no program: %v, %v", rates[0], missing[0])
 	}
-	if !Unavailable(missing[1]) || rates[1][1] != 0 {
+	if !Unavailable(missing[1]) || rates[1].Gbits[1] != 0 {
 		t.Errorf("what is not there: %v, %v", rates[1], missing[1])
 	}
 }
