@@ -98,6 +98,7 @@ type Config struct {
 	MaxLeases              int    // default 131,072 (25 MB)
 	MaxPrefixes            int    // default 100,000, within MaxLeases
 	Strict                 bool   // also drop what is not IP, when enforcing
+	SourceLimit            uint64 // packets per second that any source may send; 0: no limit
 	IPv6SourcePrefixLength int    // 64 (default) or 128: how off-link sources are counted
 }
 

@@ -19,6 +19,8 @@ volatile const __u32 listed_sets = 1;
 volatile const __u8 frags = 0;
 /* Seed of the keyed hash: an attacker who does not know it cannot aim at a set. */
 volatile const __u64 seed = 0;
+/* What a packet costs of what any source may send, in 1/16 ns; 0: no such limit. */
+volatile const __u64 source_limit = 0;
 /* Drop everything that is not IPv4 or IPv6, as the K-ONE program did. */
 volatile const __u8 strict = 0;
 /* TCX: the interface has no link layer, its packets begin with the IP header. */

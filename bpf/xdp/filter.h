@@ -324,8 +324,8 @@ static __always_inline int exceeds(struct decision *d, const struct packet *p, _
 	return 0;
 }
 
-/* Returns the reason: a drop, or a pass. */
-static __always_inline __u32 filter(const struct control *ctl, const struct packet *p, __u32 mode)
+/* Returns what the leases make of a packet: the reason of a drop, or of a pass. */
+static __always_inline __u32 ask_leases(const struct control *ctl, const struct packet *p, __u32 mode)
 {
 	struct decision d = {};
 	__u32 reason;

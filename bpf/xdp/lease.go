@@ -140,6 +140,21 @@ func (d *Datapath) writeSignatures() error {
 	return nil
 }
 
+// SetExempt replaces the prefixes that Config.SourceLimit leaves alone.
+func (d *Datapath) SetExempt(prefixes []netip.Prefix) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	m, wanted := d.maps["exempt"], map[weirPrefixKey]bool{}
+	for _, p := range prefixes {
+		k := prefixKeyOf(p.Masked(), 0)
+		wanted[k] = true
+		if err := m.Put(k, uint32(1)); err != nil {
+			return fmt.Errorf("exempting %v: %w", p, err)
+		}
+	}
+	return sweepMap(m, func(k weirPrefixKey, _ uint32) bool { return wanted[k] })
+}
+
 // Verdicts returns an interface's packets by reason since the filter was first
 // loaded.
 func (d *Datapath) Verdicts(s Slot) (map[string]uint64, error) {
@@ -160,7 +175,7 @@ func (d *Datapath) Verdicts(s Slot) (map[string]uint64, error) {
 var reasonNames = [...]string{
 	"pass", "pass_non_ip", "pass_allow", "pass_off", "pass_observed", "would_drop",
 	"drop_malformed", "drop_non_ip", "drop_source", "drop_prefix", "drop_signature",
-	"limit_source", "limit_prefix", "limit_signature",
+	"limit_source", "limit_prefix", "limit_signature", "limit_any_source",
 }
 
 // ReasonNames returns the names of the reasons that verdicts are counted by.

@@ -208,3 +208,21 @@ struct {
 	__type(key, struct bucket_key);
 	__type(value, struct bucket);
 } buckets SEC(".maps");
+
+/* The limit on any source: a bucket each. The oldest give way, and with them
+ * whoever sends least. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct exact_key);
+	__type(value, __u64);
+} meters SEC(".maps");
+
+/* Whom that limit leaves alone, whatever the leases say. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 4096);
+	__type(key, struct prefix_key);
+	__type(value, __u32);
+} exempt SEC(".maps");

@@ -155,7 +155,7 @@ func (d *Datapath) spec() (*ebpf.CollectionSpec, error) {
 
 var mapNames = []string{
 	"control_page", "slots", "sources4", "sources6", "dirty4", "dirty6", "batches", "targets", "interface_totals", "sketches",
-	"verdicts", "leases", "listed", "prefilter", "targeted", "exact", "prefixes", "allowed", "signatures", "buckets", "established",
+	"verdicts", "leases", "listed", "prefilter", "targeted", "exact", "prefixes", "allowed", "signatures", "buckets", "established", "meters", "exempt",
 }
 
 func (d *Datapath) load() error {

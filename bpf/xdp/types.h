@@ -35,6 +35,7 @@ enum reason {
 	REASON_LIMIT_SOURCE,
 	REASON_LIMIT_PREFIX,
 	REASON_LIMIT_SIGNATURE,
+	REASON_LIMIT_ANY_SOURCE, /* over what any source may send */
 	/* 16-23 sessions, 24-31 firewall, 32-39 extensions, 40-47 fragments */
 	NUM_REASONS = 48,
 };

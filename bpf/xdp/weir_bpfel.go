@@ -282,9 +282,11 @@ const (
 	weirMapDirty6          = "dirty6"
 	weirMapEstablished     = "established"
 	weirMapExact           = "exact"
+	weirMapExempt          = "exempt"
 	weirMapInterfaceTotals = "interface_totals"
 	weirMapLeases          = "leases"
 	weirMapListed          = "listed"
+	weirMapMeters          = "meters"
 	weirMapPrefilter       = "prefilter"
 	weirMapPrefixes        = "prefixes"
 	weirMapSignatures      = "signatures"
@@ -306,6 +308,7 @@ const (
 	weirVarSets4           = "sets4"
 	weirVarSets6           = "sets6"
 	weirVarSlotId          = "slot_id"
+	weirVarSourceLimit     = "source_limit"
 	weirVarStrict          = "strict"
 	weirVarTargetWays      = "target_ways"
 )
@@ -368,9 +371,11 @@ type weirMapSpecs struct {
 	Dirty6          *ebpf.MapSpec `ebpf:"dirty6"`
 	Established     *ebpf.MapSpec `ebpf:"established"`
 	Exact           *ebpf.MapSpec `ebpf:"exact"`
+	Exempt          *ebpf.MapSpec `ebpf:"exempt"`
 	InterfaceTotals *ebpf.MapSpec `ebpf:"interface_totals"`
 	Leases          *ebpf.MapSpec `ebpf:"leases"`
 	Listed          *ebpf.MapSpec `ebpf:"listed"`
+	Meters          *ebpf.MapSpec `ebpf:"meters"`
 	Prefilter       *ebpf.MapSpec `ebpf:"prefilter"`
 	Prefixes        *ebpf.MapSpec `ebpf:"prefixes"`
 	Signatures      *ebpf.MapSpec `ebpf:"signatures"`
@@ -396,6 +401,7 @@ type weirVariableSpecs struct {
 	Sets4        *ebpf.VariableSpec `ebpf:"sets4"`
 	Sets6        *ebpf.VariableSpec `ebpf:"sets6"`
 	SlotId       *ebpf.VariableSpec `ebpf:"slot_id"`
+	SourceLimit  *ebpf.VariableSpec `ebpf:"source_limit"`
 	Strict       *ebpf.VariableSpec `ebpf:"strict"`
 	TargetWays   *ebpf.VariableSpec `ebpf:"target_ways"`
 }
@@ -428,9 +434,11 @@ type weirMaps struct {
 	Dirty6          *ebpf.Map `ebpf:"dirty6"`
 	Established     *ebpf.Map `ebpf:"established"`
 	Exact           *ebpf.Map `ebpf:"exact"`
+	Exempt          *ebpf.Map `ebpf:"exempt"`
 	InterfaceTotals *ebpf.Map `ebpf:"interface_totals"`
 	Leases          *ebpf.Map `ebpf:"leases"`
 	Listed          *ebpf.Map `ebpf:"listed"`
+	Meters          *ebpf.Map `ebpf:"meters"`
 	Prefilter       *ebpf.Map `ebpf:"prefilter"`
 	Prefixes        *ebpf.Map `ebpf:"prefixes"`
 	Signatures      *ebpf.Map `ebpf:"signatures"`
@@ -453,9 +461,11 @@ func (m *weirMaps) Close() error {
 		m.Dirty6,
 		m.Established,
 		m.Exact,
+		m.Exempt,
 		m.InterfaceTotals,
 		m.Leases,
 		m.Listed,
+		m.Meters,
 		m.Prefilter,
 		m.Prefixes,
 		m.Signatures,
@@ -482,6 +492,7 @@ type weirVariables struct {
 	Sets4        *ebpf.Variable `ebpf:"sets4"`
 	Sets6        *ebpf.Variable `ebpf:"sets6"`
 	SlotId       *ebpf.Variable `ebpf:"slot_id"`
+	SourceLimit  *ebpf.Variable `ebpf:"source_limit"`
 	Strict       *ebpf.Variable `ebpf:"strict"`
 	TargetWays   *ebpf.Variable `ebpf:"target_ways"`
 }

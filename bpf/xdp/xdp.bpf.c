@@ -15,11 +15,12 @@
 #include "maps.h"
 #include "count.h"
 #include "filter.h"
+#include "meter.h"
 #include "skb.h"
 
 static __always_inline int is_drop(__u32 reason)
 {
-	return reason >= REASON_DROP_MALFORMED && reason <= REASON_LIMIT_SIGNATURE;
+	return reason >= REASON_DROP_MALFORMED && reason <= REASON_LIMIT_ANY_SOURCE;
 }
 
 /* The only way out: no packet leaves without a reason counted. */
@@ -76,7 +77,7 @@ static __always_inline __u32 decide(int parsed, struct packet *p)
 	}
 	forget(ctl, p);
 	if (slot->mode != MODE_OFF)
-		reason = filter(ctl, p, slot->mode) + *(volatile __u32 *)&ctl->zero;
+		reason = filter(ctl, p, slot) + *(volatile __u32 *)&ctl->zero;
 	count(region, p, slot, totals, is_drop(reason));
 	return reason;
 }

@@ -22,13 +22,14 @@ type Config struct {
 	PinPath    string        `split_words:"true" default:"/sys/fs/bpf/weir" desc:"directory on a bpffs; what is pinned there filters on without the probe"`
 	Protected  []string      `desc:"prefixes never to block, besides own addresses, gateways, resolvers and brokers"`
 
-	IPv6SourcePrefix int  `envconfig:"IPV6_SOURCE_PREFIX" default:"64" desc:"64 or 128: what counts as one source among IPv6 addresses that are not on the link"`
-	SourceWays       int  `split_words:"true" default:"0" desc:"IPv4 records per CPU and window, a power of two; a source takes one per class of packets that it sends; 0: 1,048,576 shared among the CPUs, 64 MiB with those of IPv6"`
-	MaxSources       int  `split_words:"true" default:"131072" desc:"sources published per interface and window; the lightest beyond it are summed up"`
-	MaxLeases        int  `split_words:"true" default:"131072" desc:"capacity of the filter, 192 bytes each"`
-	MaxPerIssuer     int  `split_words:"true" default:"65536" desc:"leases of one issuer"`
-	ChangesPerSecond int  `split_words:"true" default:"20000" desc:"changes of one issuer per second; more are refused"`
-	Strict           bool `default:"false" desc:"drop what is neither IPv4 nor IPv6, ARP included, when enforcing"`
+	IPv6SourcePrefix int    `envconfig:"IPV6_SOURCE_PREFIX" default:"64" desc:"64 or 128: what counts as one source among IPv6 addresses that are not on the link"`
+	SourceWays       int    `split_words:"true" default:"0" desc:"IPv4 records per CPU and window, a power of two; a source takes one per class of packets that it sends; 0: 1,048,576 shared among the CPUs, 64 MiB with those of IPv6"`
+	MaxSources       int    `split_words:"true" default:"131072" desc:"sources published per interface and window; the lightest beyond it are summed up"`
+	SourceLimit      uint64 `split_words:"true" default:"0" desc:"packets per second that any source may send, held in XDP without waiting for a decision; a NAT is one source; 0: no limit"`
+	MaxLeases        int    `split_words:"true" default:"131072" desc:"capacity of the filter, 192 bytes each"`
+	MaxPerIssuer     int    `split_words:"true" default:"65536" desc:"leases of one issuer"`
+	ChangesPerSecond int    `split_words:"true" default:"20000" desc:"changes of one issuer per second; more are refused"`
+	Strict           bool   `default:"false" desc:"drop what is neither IPv4 nor IPv6, ARP included, when enforcing"`
 
 	DeadMan     time.Duration `split_words:"true" default:"30s" desc:"a lease that could cut the brokers off is suspended if they are lost this soon after it; 0: never"`
 	HTTPAddress string        `envconfig:"HTTP_ADDRESS" default:"127.0.0.1:9470" desc:"where /healthz, /readyz and /metrics are served; off: nowhere"`

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,7 @@ type Datapath interface {
 	Sweep(keep func(xdp.Entry) bool) (int, error)
 	Entries(func(xdp.Entry, xdp.Drops) bool)
 	SetFilterMode(xdp.Slot, xdp.FilterMode)
+	SetExempt([]netip.Prefix) error
 	Len() (leases, capacity int)
 }
 

@@ -18,6 +18,7 @@ import (
 
 // memory is a data plane that only remembers.
 type memory struct {
+	exempt  []netip.Prefix
 	entries map[xdp.Match]xdp.Entry
 	modes   map[xdp.Slot]xdp.FilterMode
 	room    int
@@ -60,6 +61,7 @@ func (m *memory) Entries(f func(xdp.Entry, xdp.Drops) bool) {
 		}
 	}
 }
+func (m *memory) SetExempt(p []netip.Prefix) error           { m.exempt = p; return nil }
 func (m *memory) SetFilterMode(s xdp.Slot, f xdp.FilterMode) { m.modes[s] = f }
 func (m *memory) Len() (int, int)                            { return len(m.entries), m.room }
 

@@ -84,6 +84,9 @@ func (f *Filter) SetFacts(facts guard.Facts) {
 		return
 	}
 	f.facts = facts
+	if err := f.dp.SetExempt(facts.Prefixes()); err != nil {
+		f.alarm(err)
+	}
 	touched := map[commands.Match]bool{}
 	for _, s := range []*set{f.live, f.next} {
 		if s == nil {

@@ -115,6 +115,23 @@ func (f *Facts) judgeService(m *commands.Match) error {
 	return nil
 }
 
+// Prefixes returns the sources that nothing may limit.
+func (f *Facts) Prefixes() []netip.Prefix {
+	out := slices.Clone(f.Protected)
+	for i := range reserved {
+		out = append(out, reserved[i].prefix)
+	}
+	for _, all := range [][]netip.Addr{f.Own, f.Gateways, f.Resolvers} {
+		for _, a := range all {
+			out = append(out, netip.PrefixFrom(a, a.BitLen()))
+		}
+	}
+	for _, b := range f.Brokers {
+		out = append(out, netip.PrefixFrom(b.Address, b.Address.BitLen()))
+	}
+	return out
+}
+
 // Equal reports whether two states of the host protect the same.
 func (f *Facts) Equal(o *Facts) bool {
 	return slices.Equal(f.Own, o.Own) && slices.Equal(f.Gateways, o.Gateways) && slices.Equal(f.Resolvers, o.Resolvers) &&
