@@ -25,28 +25,15 @@ func Encode(r Record) ([]byte, error) {
 	if err := check(&r); err != nil {
 		return nil, err
 	}
-	w := wire{
-		V: Version, Host: r.Host, Interface: r.Interface, BootID: r.BootID, Seq: r.Seq,
-		Start: r.Start.UTC(), End: r.End.UTC(),
-		PPS: r.PPS, BPS: r.BPS, DroppedPPS: r.DroppedPPS, PPSEWMA: r.PPSEWMA,
-		Classes:  spread(&r),
-		Window1s: countsToWire(r.Window1s), Window10s: countsToWire(r.Window10s),
-		Covered: r.Covered.Seconds(), NonIP: r.NonIP1s, Malformed: r.Malformed1s,
-		Sources: r.Sources1s, Sources10s: r.Sources10s,
-		SYNSources: r.SYNSources1s, SYNSources10s: r.SYNSources10s,
-		SYNACKSources: r.SYNACKSources1s, SYNACKSources10s: r.SYNACKSources10s,
-		Complete: r.Complete, Truncated: r.Truncated, LostWindows: r.LostWindows,
-		Duplicates: r.Duplicates, Stale: r.Stale,
-		Top: make([]wireSource, 0, len(r.Top)), Victims: targetsToWire(r.Victims), Ports: targetsToWire(r.Ports),
-		EvidencePartition: r.EvidencePartition, EvidenceOffset: r.EvidenceOffset,
+	a := appender{b: make([]byte, 0, 1024+256*len(r.Top)+192*(len(r.Victims)+len(r.Ports)))}
+	a.record(&r)
+	switch {
+	case a.err != nil:
+		return nil, a.err
+	case len(a.b) > MaxValueBytes:
+		return nil, schemas.Refuse(schemas.FaultTooLarge, "rates has %d bytes, at most %d", len(a.b), MaxValueBytes)
 	}
-	for _, s := range r.Top {
-		w.Top = append(w.Top, wireSource{
-			Source: s.Source, PPS: s.PPS, BPS: s.BPS, PortPairs: s.PortPairs,
-			Window1s: countsToWire(s.Window1s), Window10s: countsToWire(s.Window10s),
-		})
-	}
-	return schemas.EncodeJSON("rates", w, MaxValueBytes)
+	return a.b, nil
 }
 
 // Decode is the inverse of Encode. The error is a *schemas.RecordError.

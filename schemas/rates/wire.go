@@ -108,9 +108,6 @@ type wireTarget struct {
 // ClassOther.
 type className schemas.Class
 
-// MarshalText writes the name.
-func (c className) MarshalText() ([]byte, error) { return []byte(schemas.Class(c).String()), nil }
-
 // UnmarshalJSON reads the name.
 func (c *className) UnmarshalJSON(b []byte) error {
 	var s string
@@ -128,14 +125,6 @@ func (c *className) UnmarshalJSON(b []byte) error {
 // protocol is an IP protocol by its name, as in commands; zero is "".
 type protocol uint8
 
-// MarshalText writes the name.
-func (p protocol) MarshalText() ([]byte, error) {
-	if p == 0 {
-		return nil, nil
-	}
-	return []byte(schemas.FormatProtocol(uint8(p))), nil
-}
-
 // UnmarshalJSON reads the name.
 func (p *protocol) UnmarshalJSON(b []byte) error {
 	var s string
@@ -147,18 +136,6 @@ func (p *protocol) UnmarshalJSON(b []byte) error {
 	return err
 }
 
-func countsToWire(c Counts) wireCounts {
-	b := &c.ByClass
-	return wireCounts{
-		Packets: c.Packets, Bytes: c.Bytes, UDPBytes: c.UDPBytes, Dropped: c.Dropped,
-		Classes: classes{
-			SYN: b[schemas.ClassSYN], SYNACK: b[schemas.ClassSYNACK], RST: b[schemas.ClassRST],
-			TCPOther: b[schemas.ClassTCPOther], UDP: b[schemas.ClassUDP], ICMP: b[schemas.ClassICMP],
-			FragLater: b[schemas.ClassFragLater], Other: b[schemas.ClassOther],
-		},
-	}
-}
-
 func (w wireCounts) counts() Counts {
 	return Counts{
 		Packets: w.Packets, Bytes: w.Bytes, UDPBytes: w.UDPBytes, Dropped: w.Dropped,
@@ -168,22 +145,6 @@ func (w wireCounts) counts() Counts {
 			schemas.ClassFragLater: w.Classes.FragLater, schemas.ClassOther: w.Classes.Other,
 		},
 	}
-}
-
-func targetsToWire(targets []Target) []wireTarget {
-	out := make([]wireTarget, 0, len(targets)) // [] rather than null
-	for _, t := range targets {
-		w := wireTarget{
-			Class: className(t.Class), Protocol: protocol(t.Protocol), Port: t.Port,
-			Packets: t.Packets1s, Packets10s: t.Packets10s, Bytes: t.Bytes1s, Dropped: t.Dropped1s,
-			Sources: t.Sources1s, Sources10s: t.Sources10s,
-		}
-		if t.Destination.IsValid() {
-			w.Destination = &t.Destination
-		}
-		out = append(out, w)
-	}
-	return out
 }
 
 func targetsFromWire(targets []wireTarget) []Target {
