@@ -17,6 +17,10 @@ import (
 // boot starts a virtual machine, reads its console until it powers off, and keeps
 // a copy of it in log.
 func boot(ctx context.Context, o *outcome, kernel, image, log string) error {
+	// A new file: the old one may belong to a run that is going on.
+	if err := os.Remove(log); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("removing the console's old log: %w", err)
+	}
 	keep, err := os.Create(log)
 	if err != nil {
 		return fmt.Errorf("making the console's log: %w", err)
