@@ -63,6 +63,33 @@ func anywhere(i int) netip.Addr {
 
 func reflectors(i int) netip.Addr { return netip.AddrFrom4([4]byte{45, byte(i * 3), byte(i * 5), 53}) }
 
+// TestBusyServers have many clients, each with a connection now and then, and
+// nothing of it is an attack.
+func TestBusyServers(t *testing.T) {
+	for _, perSecond := range []int{100, 400, 1000} {
+		rnd := rand.New(rand.NewPCG(uint64(perSecond), 2))
+		clients := connections("192.0.2.1", "", perSecond, 8, 0, attackTo, rnd)
+		n := 0
+		for i := range clients { // a client each
+			if clients[i].class == schemas.ClassSYN {
+				n++
+			}
+			clients[i].source = anywhere(n % 5000)
+		}
+		decided, dropped := playAll(t, newEngine(t), clients, attackTo)
+		if len(decided) > 0 || len(dropped) > 0 {
+			t.Errorf("%d connections a second: %d decisions, the first one %q", perSecond, len(decided), decided[0].Reason)
+		}
+		// A flood over it is one.
+		flood := spread(kind{from: "20.0.0.1", protocol: 6, class: schemas.ClassSYN, sport: 9, dport: 80, length: 60, flags: 0x02}, 4000, 100_000, anywhere)
+		p := newPlayer(t, newEngine(t))
+		p.run(together(clients, flood), 100*time.Millisecond, attackTo, nil)
+		if len(p.decided) == 0 || p.decided[0].Rule != "S1" || p.decided[0].at > attackFrom+time.Second {
+			t.Errorf("%d connections a second, and a flood: %+v", perSecond, p.decided)
+		}
+	}
+}
+
 func TestAttacksOfTheSameKinds(t *testing.T) {
 	syn := kind{from: "203.0.113.9", protocol: 6, class: schemas.ClassSYN, sport: 1000, dport: 443, length: 60, flags: 0x02}
 	udp := func(sport uint16, length uint64) kind {

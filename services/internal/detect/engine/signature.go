@@ -192,6 +192,8 @@ func (t *turn) victim(set *rules.Set, rule *rules.Signature, v *rates.Target, c 
 		return false
 	case rule.Mute > 0 && c.mute < rule.Mute:
 		return false
+	case rule.Healthy > 0 && light < set.Baseline.Limit*rule.Packets && packets <= rule.Healthy*(packets+t.inside(v.Destination, rule.Window)):
+		return false
 	case rule.Vote && light < set.Baseline.Limit*rule.Packets && t.isUsual(set, rule.Class, c.packets/rule.Window.Seconds()):
 		return false
 	}
@@ -205,6 +207,21 @@ func (t *turn) victim(set *rules.Set, rule *rules.Signature, v *rates.Target, c 
 		t.also(set, &rule.Also[i], v.Destination, x)
 	}
 	return true
+}
+
+// inside counts the packets from inside TCP connections to a victim.
+func (t *turn) inside(destination netip.Addr, window time.Duration) float64 {
+	for i := range t.r.Victims {
+		v := &t.r.Victims[i]
+		if v.Class != schemas.ClassTCPOther || v.Destination != destination {
+			continue
+		}
+		if window == time.Second {
+			return float64(v.Packets1s)
+		}
+		return float64(v.Packets10s)
+	}
+	return 0
 }
 
 // found is what a signature's rule has seen, to be told if something follows.

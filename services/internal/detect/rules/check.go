@@ -188,6 +188,8 @@ func (c *setChecker) signature(s *Signature, index int) {
 	c.want(s.Packets >= 1, "1 or more", under("packets")...)
 	c.want(s.Sources >= 1, "1 or more", under("sources")...)
 	c.want(s.PerSource >= 0, "0 or more", under("per_source")...)
+	c.want(s.Healthy >= 0 && s.Healthy <= 1, "0 to 1", under("healthy")...)
+	c.want(s.Healthy == 0 || s.Class == schemas.ClassSYN, "no share of TCP: only syn has one", under("healthy")...)
 	c.want(s.Mute >= 0 && s.Mute <= 1, "0 to 1", under("mute")...)
 	c.want(len(s.Ports) == 0 || s.Class == schemas.ClassUDP || s.Class == schemas.ClassSYNACK, "no ports: only udp and synack are told apart by source port", under("ports")...)
 	c.want(len(s.Shared.Ports) == 0 || s.Shared.Sources >= 1, "1 or more", under("shared", "sources")...)

@@ -81,6 +81,7 @@ type Signature struct {
 	Packets   float64         `yaml:"packets"`
 	Sources   float64         `yaml:"sources"`
 	PerSource float64         `yaml:"per_source"` // packets of each, at most, on average; 0: any
+	Healthy   float64         `yaml:"healthy"`    // share of the victim's TCP up to which SYN are those of a busy server; 0: any
 	Mute      float64         `yaml:"mute"`       // share of the sources, at least, that send nothing else of TCP; 0: any
 	Ports     []uint16        `yaml:"ports"`      // source ports; empty: any
 	Shared    Shared          `yaml:"shared"`     // besides ports
@@ -153,7 +154,7 @@ type Baseline struct {
 	Memory time.Duration `yaml:"memory"` // what is older counts half and less
 	Thaw   time.Duration `yaml:"thaw"`   // after the last sign of an attack learning goes on
 	Factor float64       `yaml:"factor"` // a vote: more than this times the usual peak is unusual
-	Limit  float64       `yaml:"limit"`  // above this times a rule's threshold, the baseline has no vote
+	Limit  float64       `yaml:"limit"`  // above this times a rule's threshold, neither the baseline nor a victim's health has a vote
 }
 
 // Caution says which sources are limited and never dropped: many people may be
