@@ -167,6 +167,30 @@ func TestAllowReleasesWhatItCovers(t *testing.T) {
 	}
 }
 
+// TestARuleThatIsTurnedOffLetsGo, however much its leases still drop.
+func TestARuleThatIsTurnedOffLetsGo(t *testing.T) {
+	for name, more := range map[string]string{
+		"off":           "overrides:\n  - {set: {sources: [{id: R1, 'off': true}]}}\n",
+		"off for one":   "overrides:\n  - {from: [203.0.113.9], set: {sources: [{id: R1, 'off': true}]}}\n",
+		"no decisions":  "overrides:\n  - {hosts: [h], set: {mode: 'off'}}\n",
+		"off elsewhere": "overrides:\n  - {hosts: [other], set: {sources: [{id: R1, 'off': true}]}}\n",
+	} {
+		e := newEngine(t)
+		d := e.Rates(record(source("203.0.113.9", packets{syn: 500}, packets{syn: 500}, 1)), now)
+		var drops uint64
+		out, at := drive(e, d[0].Key, now, 5, 500, &drops)
+		e.SetRules(withRules(t, more).Rules)
+		more, _ := drive(e, d[0].Key, at, 5, 500, &drops)
+		want := 1
+		if name == "off elsewhere" {
+			want = 0
+		}
+		if len(out) != 0 || steps(more, Release) != want {
+			t.Errorf("%s: %d releases, want %d", name, steps(more, Release), want)
+		}
+	}
+}
+
 func TestModes(t *testing.T) {
 	loud := record(source("203.0.113.9", packets{syn: 500}, packets{syn: 500}, 1))
 	observe := withRules(t, "overrides:\n  - {interfaces: [eth0], set: {mode: observe}}\n")

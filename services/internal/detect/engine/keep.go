@@ -182,6 +182,11 @@ func (e *Engine) keep(key string, l *lease, drops uint64, w *watched, now time.T
 		e.drop(key)
 		return d, true
 	}
+	if l.rule != "" && !set.InForce(l.rule) {
+		d.Step, d.Reason = Release, "released: the rules have no "+l.rule+" here any more"
+		e.drop(key)
+		return d, true
+	}
 	if idle >= quiet {
 		d.Step, d.Reason = Release, fmt.Sprintf("released: it was offered at most %.0f packets/s for %v", bar, quiet)
 		e.end(key, l, now)

@@ -210,6 +210,13 @@ type Set struct {
 	Budget      Budget      `yaml:"budget"`
 }
 
+// InForce reports whether the set has a rule of this id that leads to leases.
+func (s *Set) InForce(id string) bool {
+	return s.Mode != ModeOff && (slices.ContainsFunc(s.Sources, func(r Source) bool { return r.ID == id && !r.Off }) ||
+		slices.ContainsFunc(s.Signatures, func(r Signature) bool { return r.ID == id && !r.Off }) ||
+		slices.ContainsFunc(s.Prefixes, func(r Prefix) bool { return r.ID == id && !r.Off }))
+}
+
 // Rules is a rules file.
 type Rules struct {
 	Version   int                 `yaml:"version"`
