@@ -31,14 +31,25 @@ func (a *attack) add(l *lease, now time.Time) {
 	}
 }
 
-// restore takes up the counters that are remembered of a lease: of an earlier one
-// under its key, or those that another instance wrote.
+// ended is a lease that is no longer live, or that only the topic has told of.
+type ended struct {
+	attacks.Lease
+	here bool // its end was seen here: what comes under its key is another entry
+}
+
+// maxPast bounds the ended leases that are remembered one by one.
+const maxPast = 256
+
+// restore takes up what is remembered of a lease under its key.
 func (a *attack) restore(l *lease) bool {
-	i := slices.IndexFunc(a.past, func(p attacks.Lease) bool { return p.Key == l.sum.Key })
+	i := slices.IndexFunc(a.past, func(p ended) bool { return p.Key == l.sum.Key })
 	if i < 0 {
 		return false
 	}
-	l.sum = a.past[i]
+	l.sum = a.past[i].Lease
+	if a.past[i].here || !l.inherited {
+		l.base = l.sum
+	}
 	a.past = slices.Delete(a.past, i, i+1)
 	return true
 }
@@ -48,16 +59,23 @@ func (a *attack) remove(key string, l *lease) {
 	if p := l.command.Match.Source; a.prefixes[p] == l {
 		delete(a.prefixes, p)
 	}
-	a.past = heaviest(append(a.past, l.sum))
+	a.past = append(a.past, ended{Lease: l.sum, here: true})
+	a.forgetLightest()
 	a.dirty = true
 }
 
-// heaviest leaves the leases that dropped most.
-func heaviest(all []attacks.Lease) []attacks.Lease {
-	slices.SortFunc(all, func(x, y attacks.Lease) int {
-		return cmp.Or(cmp.Compare(y.Packets+y.Would, x.Packets+x.Would), cmp.Compare(x.Key, y.Key))
-	})
-	return all[:min(len(all), attacks.MaxTop)]
+// forgetLightest leaves the ended leases that dropped most. What the others
+// dropped stays in the attack's sums.
+func (a *attack) forgetLightest() {
+	if len(a.past) > maxPast {
+		slices.SortFunc(a.past, func(x, y ended) int { return compareLeases(x.Lease, y.Lease) })
+		a.past = a.past[:maxPast]
+	}
+}
+
+// compareLeases orders leases by what they dropped, the most first.
+func compareLeases(x, y attacks.Lease) int {
+	return cmp.Or(cmp.Compare(y.Packets+y.Would, x.Packets+x.Would), cmp.Compare(x.Key, y.Key))
 }
 
 // act notes what was ordered: the strongest counts.
@@ -85,11 +103,15 @@ func (a *attack) record(now time.Time) attacks.Record {
 	r.UpdatedAt = now.UTC().Truncate(time.Millisecond)
 	// An instance that is gone may have had no time to tell of its last leases.
 	r.Leases, r.Sources = max(r.Leases, len(a.leases)), max(r.Sources, uint64(len(a.prefixes)))
-	all := slices.Clone(a.past)
+	all := make([]attacks.Lease, 0, len(a.past)+len(a.leases))
+	for i := range a.past {
+		all = append(all, a.past[i].Lease)
+	}
 	for _, l := range a.leases {
 		all = append(all, l.sum)
 	}
-	r.Top = slices.Clone(heaviest(all))
+	slices.SortFunc(all, compareLeases)
+	r.Top = slices.Clone(all[:min(len(all), attacks.MaxTop)])
 	return r
 }
 
@@ -99,31 +121,42 @@ func (a *attack) drops(l *lease, name string, packets, bytes, would uint64, now 
 	if seen == nil {
 		seen = &attacks.Lease{}
 		l.seen[name] = seen
-		switch {
-		case !l.inherited: // all of it is of this attack
-		case l.sum.Packets+l.sum.Would > 0 && len(l.seen) == 1:
-			*seen = l.sum // another instance had counted so far
-		case len(a.past)+len(a.leases) > attacks.MaxTop:
-			// The record had no room for this lease: what it has dropped before is
-			// in the sums, and how much that is nobody knows.
-			*seen = attacks.Lease{Packets: packets, Bytes: bytes, Would: would}
-		}
 	}
 	if packets < seen.Packets || would < seen.Would || bytes < seen.Bytes {
-		*seen = attacks.Lease{} // the probe made the entry anew
+		l.base = plus(l.base, *seen) // the probe made the entry anew
 	}
-	p, b, w := packets-seen.Packets, bytes-seen.Bytes, would-seen.Would
 	*seen = attacks.Lease{Packets: packets, Bytes: bytes, Would: would}
-	if p+w == 0 {
-		return
+	all := l.base
+	for _, x := range l.seen {
+		all = plus(all, *x)
 	}
-	l.sum.Packets += p
-	l.sum.Bytes += b
-	l.sum.Would += w
-	a.Dropped += p
-	a.Bytes += b
-	a.Would += w
-	a.seenAt, a.dirty = now, true
+	if a.raise(&l.sum, all) {
+		a.seenAt, a.dirty = now, true
+	}
+}
+
+func plus(x, y attacks.Lease) attacks.Lease {
+	x.Packets += y.Packets
+	x.Bytes += y.Bytes
+	x.Would += y.Would
+	return x
+}
+
+// raise brings what is known of one lease up to a newer figure, and the attack's
+// sums with it. It reports whether packets were dropped since.
+func (a *attack) raise(sum *attacks.Lease, to attacks.Lease) bool {
+	up := func(n *uint64, to uint64, total *uint64) bool {
+		if to <= *n {
+			return false
+		}
+		*total += to - *n
+		*n = to
+		return true
+	}
+	packets := up(&sum.Packets, to.Packets, &a.Dropped)
+	up(&sum.Bytes, to.Bytes, &a.Bytes)
+	would := up(&sum.Would, to.Would, &a.Would)
+	return packets || would
 }
 
 // measure looks for the attack in the rates: how strong it is.

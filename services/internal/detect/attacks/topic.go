@@ -53,6 +53,9 @@ func (t *Tracker) Due(now time.Time, mine func(name string) bool) []Update {
 	for name, list := range t.at {
 		ours := mine(name)
 		for _, a := range list {
+			if ours {
+				out = append(out, a.takeBack(now)...)
+			}
 			over := len(a.leases) == 0 && now.Sub(a.seenAt) >= Linger && now.Sub(a.alertedAt) >= alertLinger
 			switch {
 			case over && !ours:
@@ -69,6 +72,19 @@ func (t *Tracker) Due(now time.Time, mine func(name string) bool) []Update {
 		}
 	}
 	slices.SortFunc(out, func(x, y Update) int { return cmp.Compare(x.Key, y.Key) })
+	return out
+}
+
+// takeBack returns tombstones for the attack's other records, until they have come
+// back.
+func (a *attack) takeBack(now time.Time) []Update {
+	var out []Update
+	for key, at := range a.doubles {
+		if now.Sub(at) >= slowest {
+			a.doubles[key] = now
+			out = append(out, Update{Key: key, Record: a.Record, Tombstone: true})
+		}
+	}
 	return out
 }
 
@@ -100,11 +116,15 @@ func (a *attack) write(now time.Time) Update {
 
 // Failed takes back an update that could not be written.
 func (t *Tracker) Failed(u *Update) {
-	if a := t.open[u.Record.Identity()]; a != nil && a.key == u.Key && !u.Tombstone && !u.Record.Ended() {
+	a := t.open[u.Record.Identity()]
+	switch {
+	case a != nil && u.Tombstone:
+		if _, ok := a.doubles[u.Key]; ok {
+			a.doubles[u.Key] = time.Time{}
+		}
+	case a != nil && a.key == u.Key && !u.Record.Ended():
 		a.dirty, a.writtenAt = true, time.Time{}
-		return
-	}
-	if len(t.unwritten) < maxUnwritten && (u.Tombstone || u.Record.Ended()) {
+	case (u.Tombstone || u.Record.Ended()) && len(t.unwritten) < maxUnwritten:
 		t.unwritten = append(t.unwritten, *u)
 	}
 }
@@ -120,19 +140,18 @@ func (t *Tracker) Learn(r *attacks.Record, mine bool) {
 			t.over(a)
 		}
 	case a == nil:
-		a = t.begin(*r, r.UpdatedAt)
+		a = t.begin(attacks.Record{Host: r.Host, Interface: r.Interface, Rule: r.Rule, Destination: r.Destination, Start: r.Start}, r.UpdatedAt)
 		a.take(r)
-	case a.key == "", a.key == key && (!mine || a.writtenAt.IsZero()):
-		a.take(r)
+	case a.key == "", a.key == key:
+		a.take(r) // if somebody else has overwritten what is known here, it is due again
 	case a.key != key && r.Start.Before(a.Start):
 		// Two instances told of one attack. The one that began first stands.
-		if mine {
-			t.unwritten = append(t.unwritten, Update{Key: a.key, Record: a.Record, Tombstone: true})
-		}
+		delete(a.doubles, key)
+		a.doubles[a.key] = time.Time{}
 		a.take(r)
-		a.dirty = mine
-	case a.key != key && mine:
-		t.unwritten = append(t.unwritten, Update{Key: key, Record: *r, Tombstone: true})
+		a.dirty = true
+	case a.key != key:
+		a.doubles[key] = time.Time{}
 	}
 }
 
@@ -146,35 +165,73 @@ func (t *Tracker) over(a *attack) {
 	a.dirty = true // it goes on after all
 }
 
-// take goes on from what the topic says of the attack. What this instance has
-// counted of a lease that the record counts as well is in there.
+// take goes on from what the topic says of the attack. Of each lease the larger
+// figure holds, so that nothing that both have counted counts twice.
 func (a *attack) take(r *attacks.Record) {
-	extra := *r
-	for _, l := range a.leases {
-		was := attacks.Lease{}
-		if i := slices.IndexFunc(r.Top, func(p attacks.Lease) bool { return p.Key == l.sum.Key }); i >= 0 {
-			was = r.Top[i]
+	mine := map[string]*attacks.Lease{}
+	for key, l := range a.leases {
+		mine[key] = &l.sum
+	}
+	for i := range a.past {
+		mine[a.past[i].Key] = &a.past[i].Lease
+	}
+	a.rest(r, mine)
+	var more []ended
+	for _, theirs := range r.Top {
+		if sum := mine[theirs.Key]; sum != nil {
+			a.raise(sum, theirs)
+			continue
 		}
-		extra.Dropped += l.sum.Packets - min(l.sum.Packets, was.Packets)
-		extra.Bytes += l.sum.Bytes - min(l.sum.Bytes, was.Bytes)
-		extra.Would += l.sum.Would - min(l.sum.Would, was.Would)
-		l.sum.Packets, l.sum.Bytes, l.sum.Would = max(l.sum.Packets, was.Packets), max(l.sum.Bytes, was.Bytes), max(l.sum.Would, was.Would)
+		x := ended{Lease: attacks.Lease{Key: theirs.Key}}
+		a.raise(&x.Lease, theirs)
+		more = append(more, x)
 	}
-	a.past = a.past[:0]
-	for _, p := range r.Top {
-		if a.leases[p.Key] == nil {
-			a.past = append(a.past, p)
+	a.past = append(a.past, more...)
+	a.forgetLightest()
+	a.PeakPPS, a.PeakBPS = max(a.PeakPPS, r.PeakPPS), max(a.PeakBPS, r.PeakBPS)
+	a.Sources, a.Leases = max(a.Sources, r.Sources), max(a.Leases, r.Leases)
+	if r.Action.Strength() > a.Action.Strength() {
+		a.Action = r.Action
+	}
+	a.Start, a.Vector, a.Evidence, a.key = r.Start, r.Vector, r.Evidence, r.Key()
+	if a.Mode == "" {
+		a.Mode = r.Mode
+	}
+	a.seenAt, a.dirty = later(a.seenAt, r.UpdatedAt), !a.saidBy(r)
+}
+
+// saidBy reports whether a record says all that is known.
+func (a *attack) saidBy(r *attacks.Record) bool {
+	n := a.record(r.UpdatedAt)
+	return n.Dropped == r.Dropped && n.Bytes == r.Bytes && n.Would == r.Would && n.Leases == r.Leases && n.Sources == r.Sources &&
+		n.Action == r.Action && n.Mode == r.Mode && n.PeakPPS == r.PeakPPS && n.PeakBPS == r.PeakBPS
+}
+
+// rest adds what a record counts of leases that it does not name, as far as this
+// tracker does not know them by name.
+func (a *attack) rest(r *attacks.Record, mine map[string]*attacks.Lease) {
+	theirs := attacks.Lease{Packets: r.Dropped, Bytes: r.Bytes, Would: r.Would}
+	ours := attacks.Lease{Packets: a.Dropped, Bytes: a.Bytes, Would: a.Would}
+	named := map[string]bool{}
+	for _, l := range r.Top {
+		theirs = minus(theirs, l)
+		named[l.Key] = true
+	}
+	for key, sum := range mine {
+		ours = minus(ours, *sum)
+		if !named[key] {
+			theirs = minus(theirs, *sum)
 		}
 	}
-	extra.PeakPPS, extra.PeakBPS = max(a.PeakPPS, r.PeakPPS), max(a.PeakBPS, r.PeakBPS)
-	extra.Sources, extra.Leases = max(a.Sources, r.Sources), max(a.Leases, r.Leases)
-	if a.Action.Strength() > r.Action.Strength() {
-		extra.Action = a.Action
-	}
-	extra.Top = nil
-	a.Record, a.key = extra, r.Key()
-	a.seenAt = later(a.seenAt, r.UpdatedAt)
-	a.dirty = false
+	a.raise(&ours, theirs)
+}
+
+// minus takes y off x, down to nothing.
+func minus(x, y attacks.Lease) attacks.Lease {
+	x.Packets -= min(x.Packets, y.Packets)
+	x.Bytes -= min(x.Bytes, y.Bytes)
+	x.Would -= min(x.Would, y.Would)
+	return x
 }
 
 // Dropped takes a tombstone of the attacks topic.
@@ -183,7 +240,11 @@ func (t *Tracker) Dropped(key string) {
 	if err != nil {
 		return
 	}
-	if a := t.open[id]; a != nil && a.key == key {
+	a := t.open[id]
+	if a != nil {
+		delete(a.doubles, key)
+	}
+	if a != nil && a.key == key {
 		if len(a.leases) == 0 {
 			t.forget(a)
 			return

@@ -53,8 +53,11 @@ type Update struct {
 // attack is one that goes on.
 type attack struct {
 	attacks.Record
-	leases    map[string]*lease
-	past      []attacks.Lease // ended ones that dropped most
+	leases map[string]*lease
+	past   []ended
+	// doubles are other records of this attack, begun by an instance that did not
+	// know of it yet, and when they were last taken back.
+	doubles   map[string]time.Time
 	prefixes  map[netip.Prefix]*lease
 	lengths   []int  // of prefixes
 	key       string // under which the topic has it; empty: it has not
@@ -65,14 +68,17 @@ type attack struct {
 	writtenAt time.Time // by this instance; zero: never
 }
 
-// lease is one of the policy's, live.
+// lease is one of the policy's, live. What it has dropped only grows, so that the
+// larger of two figures is the newer one, whoever has it: the topic, the probe,
+// or this tracker.
 type lease struct {
 	id        attacks.Identity
 	command   commands.Command
 	expiresAt time.Time
 	sum       attacks.Lease             // what of it is in the attack's sums
-	seen      map[string]*attacks.Lease // cumulative counters, by interface
-	inherited bool                      // another instance may have counted some of it
+	base      attacks.Lease             // of earlier entries under its key: the probe's counters began anew
+	seen      map[string]*attacks.Lease // the probe's counters, by interface
+	inherited bool                      // it was learnt from the commands topic
 }
 
 // New returns a tracker that knows nothing.
@@ -185,7 +191,7 @@ func vector(rule, reason string) string {
 }
 
 func (t *Tracker) begin(r attacks.Record, now time.Time) *attack {
-	a := &attack{Record: r, leases: map[string]*lease{}, prefixes: map[netip.Prefix]*lease{}, seenAt: now, dirty: true}
+	a := &attack{Record: r, leases: map[string]*lease{}, doubles: map[string]time.Time{}, prefixes: map[netip.Prefix]*lease{}, seenAt: now, dirty: true}
 	id := r.Identity()
 	t.open[id] = a
 	name := schemas.InterfaceKey(r.Host, r.Interface)
