@@ -77,3 +77,26 @@ func TestCommandsRecreated(t *testing.T) {
 	testkit.Recreate(t, cfg, cfg.Topics().Commands)
 	testkit.Eventually(t, 20*time.Second, "one is written to the new topic", written)
 }
+
+// TestAttacksRecreated: what goes on is told again when its topic is another one.
+func TestAttacksRecreated(t *testing.T) {
+	_, cfg := testkit.Double(t)
+	startDesk(t, cfg, "one")
+	w, told := newWriter(t, cfg), follow(t, cfg, cfg.Topics().Attacks)
+	var key string
+	testkit.Eventually(t, 20*time.Second, "the attack is told of", func() bool {
+		w.flood("h/eth0", flooder)
+		for key = range told.attacks(t) {
+			return true
+		}
+		return false
+	})
+	testkit.Recreate(t, cfg, cfg.Topics().Attacks)
+	again := follow(t, cfg, cfg.Topics().Attacks)
+	testkit.Eventually(t, 20*time.Second, "it is told of on the new topic", func() bool {
+		w.flood("h/eth0", flooder)
+		all := again.attacks(t)
+		_, ok := all[key]
+		return ok && len(all) == 1
+	})
+}
