@@ -120,6 +120,19 @@ func flood(n uint64, port uint16) *rates.Record {
 	return r
 }
 
+func TestReasonsSayWhatWasMeasured(t *testing.T) {
+	for want, s := range map[string]rates.Source{
+		"R2 connection flood (HTTP, slow connections): 200 syn in 10s (≥ 60), 22 % of its TCP (≥ 18 %)": source("203.0.113.9", packets{syn: 20, tcp: 60}, packets{syn: 200, tcp: 700}, 64),
+		"R3 UDP flood from one source: 1000 udp in 1s (≥ 1000), 60 udp mean frame in 1s (< 200)":        source("203.0.113.9", packets{udp: 1000, udpBytes: 60_000}, packets{}, 1),
+		"R3 UDP flood from one source: 1000 udp in 1s (≥ 1000), 40 port pairs in 1s (≥ 32)":             source("203.0.113.9", packets{udp: 1000, udpBytes: 900_000}, packets{}, 40),
+		"R6 flood of another kind from one source: 50000 packets in 1s (≥ 50000)":                       source("203.0.113.9", packets{rst: 50_000}, packets{}, 1),
+	} {
+		if d := newEngine(t).Rates(record(s), now); len(d) != 1 || d[0].Reason != want || d[0].Command.Reason != want {
+			t.Errorf("got %+v, want %q", d, want)
+		}
+	}
+}
+
 func TestSpoofedFloodWritesOneSignatureAndNoSource(t *testing.T) {
 	for _, n := range []uint64{300, 5000, 1_000_000} {
 		e := newEngine(t)

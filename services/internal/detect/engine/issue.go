@@ -69,7 +69,7 @@ func (o *order) explain() {
 		return
 	}
 	r := o.hit.rule
-	o.reason = fmt.Sprintf("%s %s: %s", r.ID, r.Name, o.hit.explain())
+	o.reason = r.ID + " " + r.Name + ": " + o.hit.explain()
 	if o.careful {
 		o.reason += "; limited mildly, since many may be behind it"
 	}

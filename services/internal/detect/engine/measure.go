@@ -1,7 +1,7 @@
 package engine
 
 import (
-	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -133,33 +133,46 @@ func (t *turn) holds(rule *rules.Source, set *rules.Set, s *rates.Source) (key *
 }
 
 // explain says what was measured against what: "92 syn in 10s (≥ 60), 31 % of
-// its TCP (≥ 18 %)".
+// its TCP (≥ 18 %)". It is said of thousands of sources at once: no fmt.
 func (h *hit) explain() string {
-	var parts []string
-	add := func(k *rules.Condition, must bool) {
-		v := metric(k.Metric, h.s, h.rule.Window, h.set.Link)
-		sign, holds := "≥", v >= k.Bound()
-		if k.Below != nil {
-			sign, holds = "<", v < k.Bound()
-		}
-		if !must && !holds {
-			return
-		}
-		name := strings.ReplaceAll(k.Metric, "_", " ")
-		switch k.Metric {
-		case rules.SYNShare:
-			parts = append(parts, fmt.Sprintf("%.0f %% of its TCP (%s %.0f %%)", 100*v, sign, 100*k.Bound()))
-		case rules.LinkShare:
-			parts = append(parts, fmt.Sprintf("%.0f %% of the link (%s %.0f %%)", 100*v, sign, 100*k.Bound()))
-		default:
-			parts = append(parts, fmt.Sprintf("%.0f %s in %v (%s %.0f)", v, name, h.rule.Window, sign, k.Bound()))
-		}
-	}
+	b := make([]byte, 0, 96)
 	for i := range h.rule.All {
-		add(&h.rule.All[i], true)
+		b = h.compare(b, &h.rule.All[i], true)
 	}
 	for i := range h.rule.Any {
-		add(&h.rule.Any[i], false)
+		b = h.compare(b, &h.rule.Any[i], false)
 	}
-	return strings.Join(parts, ", ")
+	return string(b)
+}
+
+// compare appends one condition; one of Any only if it holds.
+func (h *hit) compare(b []byte, k *rules.Condition, must bool) []byte {
+	v, bound := metric(k.Metric, h.s, h.rule.Window, h.set.Link), k.Bound()
+	sign, holds := " (≥ ", v >= bound
+	if k.Below != nil {
+		sign, holds = " (< ", v < bound
+	}
+	if !must && !holds {
+		return b
+	}
+	if len(b) > 0 {
+		b = append(b, ", "...)
+	}
+	unit := ""
+	switch k.Metric {
+	case rules.SYNShare:
+		unit, v, bound = " % of its TCP", 100*v, 100*bound
+	case rules.LinkShare:
+		unit, v, bound = " % of the link", 100*v, 100*bound
+	}
+	b = strconv.AppendFloat(b, v, 'f', 0, 64)
+	if unit == "" {
+		b = append(append(append(append(b, ' '), strings.ReplaceAll(k.Metric, "_", " ")...), " in "...), h.rule.Window.String()...)
+	}
+	b = append(append(b, unit...), sign...)
+	b = strconv.AppendFloat(b, bound, 'f', 0, 64)
+	if unit != "" {
+		b = append(b, " %"...)
+	}
+	return append(b, ')')
 }

@@ -133,3 +133,19 @@ func BenchmarkThousandInterfaces(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkFirstDecisions is the first window of an attack on 1,000 interfaces
+// at once: 41 leases on each.
+func BenchmarkFirstDecisions(b *testing.B) {
+	all := attacked(1000)
+	b.ReportAllocs()
+	for range b.N {
+		e, n := newEngine(b), 0
+		for _, r := range all {
+			n += len(e.Rates(r, now))
+		}
+		if n != 41_000 {
+			b.Fatalf("%d decisions", n)
+		}
+	}
+}
