@@ -31,7 +31,8 @@ func Check(ctx context.Context, c Config, out io.Writer) error {
 	}
 	first := checked(report)
 	if again := missedIn(first); len(again) > 0 {
-		fmt.Fprintf(out, "once more, since a goal was missed: %v\n", again)
+		results.PrintGoals(out, first, true)
+		fmt.Fprintf(out, "\nonce more, since a goal was missed: %v\n", again)
 		if err := Run(ctx, c, again, record); err != nil {
 			return err
 		}
