@@ -28,7 +28,7 @@ type outcome struct {
 	done     bool
 	problems []string
 	tail     []string // the last lines of the console
-	excuse   bool     // the test that is running has said noTCX
+	excuses  int      // times that tests have said noTCX, less those skipped for it
 }
 
 // attach and feature are lines of guest.
@@ -55,13 +55,16 @@ const tailLines = 60
 // noTCX is the one reason for which a test may be skipped, on a kernel before 6.6.
 const noTCX = "this kernel has no TCX"
 
-// excuses reports whether the skipped test has said why, and is right.
-func (o *outcome) excuses() bool {
+// excuse reports whether the skipped test has said why, and is right. What several
+// parts of a test say comes before the lines that they were skipped.
+func (o *outcome) excuse() bool {
 	var major, minor int
 	_, err := fmt.Sscanf(o.kernel, "%d.%d", &major, &minor)
-	excused := o.excuse && err == nil && (major < 6 || major == 6 && minor < 6)
-	o.excuse = false
-	return excused
+	if o.excuses == 0 || err != nil || major > 6 || major == 6 && minor >= 6 {
+		return false
+	}
+	o.excuses--
+	return true
 }
 
 // read takes in what a kernel's tests print.
@@ -89,7 +92,7 @@ func (o *outcome) line(line string) error {
 		case "FAIL":
 			o.failed = append(o.failed, m[2])
 		case "SKIP":
-			if o.excuses() {
+			if o.excuse() {
 				o.excused++
 			} else {
 				o.skipped = append(o.skipped, m[2])
@@ -100,7 +103,7 @@ func (o *outcome) line(line string) error {
 		return nil
 	}
 	if strings.Contains(line, noTCX) {
-		o.excuse = true
+		o.excuses++
 	}
 	if o.tail = append(o.tail, line); len(o.tail) > tailLines {
 		o.tail = o.tail[1:]

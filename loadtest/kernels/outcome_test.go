@@ -81,6 +81,11 @@ func TestExcuse(t *testing.T) {
 	if len(recent.problems) != 1 || !strings.Contains(recent.problems[0], "skipped: TestTCX") {
 		t.Errorf("%+v", recent)
 	}
+	const said = "    a_test.go:1: this kernel has no TCX\n"
+	parts := said + said + "--- PASS: TestB (0.01s)\n    --- SKIP: TestB/x (0.01s)\n    --- SKIP: TestB/y (0.01s)\nTAKEOVER"
+	if o := outcomeOf(t, strings.ReplaceAll(good, "TAKEOVER", parts)); len(o.problems) != 0 || o.excused != 2 {
+		t.Errorf("%+v", o)
+	}
 	twice := outcomeOf(t, strings.ReplaceAll(good, "TAKEOVER", strings.ReplaceAll(skipped, "\nTAKEOVER", "\n--- SKIP: TestMute (0.01s)\nTAKEOVER")))
 	if len(twice.problems) != 1 || !strings.Contains(twice.problems[0], "skipped: TestMute") {
 		t.Errorf("%+v", twice)
