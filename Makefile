@@ -56,6 +56,10 @@ bench-page: build ## write the page and the plots of the results that are there
 bench-ttm: root build ## time to mitigate, 20 repeats of each flood, and where the time goes
 	@bin/loadtest bench-ttm
 
+.PHONY: bench-scale
+bench-scale: root build ## how many interfaces an aggregator and a policy keep up with
+	@bin/loadtest bench-scale
+
 # Captures are never part of the repository: a directory of them has a labels.json.
 WEIR_CAPTURES ?= $(wildcard $(abspath ../shared/pcaps))
 .PHONY: eval
