@@ -134,7 +134,10 @@ func (l *ledger[K]) shrink(samples []sample, of func(*sample) []line) {
 
 // part is the share of n, in whole packets or bytes.
 func part(n uint64, share float64) uint64 {
-	if share == 1 {
+	switch share {
+	case 0:
+		return 0
+	case 1:
 		return n
 	}
 	return uint64(math.Round(float64(n) * share))
