@@ -59,8 +59,13 @@ func run(ctx context.Context, id, bin, out string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	if err := secondProbe(s, id); err != nil {
+	// The lab takes the second probe down, but knows nothing of what it pinned.
+	pins := s.Stack.PinPath + "-2"
+	defer func() { err = errors.Join(err, s.Close(), os.RemoveAll(pins)) }()
+	if err := os.RemoveAll(pins); err != nil {
+		return fmt.Errorf("removing what an earlier run pinned: %w", err)
+	}
+	if err := secondProbe(s, id, pins); err != nil {
 		return err
 	}
 	tab, err := page.Open(ctx, 1340, 880)
@@ -69,12 +74,17 @@ func run(ctx context.Context, id, bin, out string) (err error) {
 	}
 	defer tab.Close()
 	c := &camera{Scenario: s, tab: tab, dir: out}
-	return c.shoot(ctx)
+	if err := c.shoot(ctx); err != nil {
+		c.dir = os.TempDir()
+		log, _ := os.ReadFile(secondLog(s)) // nothing, if there is none
+		return errors.Join(fmt.Errorf("%w\nthe second probe said:\n%s", err, log[max(0, len(log)-2000):]), c.take("failed"))
+	}
+	return nil
 }
 
 // secondProbe watches the root end of the management link.
-func secondProbe(s *scenario.Scenario, id string) error {
-	log, err := os.Create(filepath.Join(s.Stack.Dir, "second-probe.log"))
+func secondProbe(s *scenario.Scenario, id, pins string) error {
+	log, err := os.Create(secondLog(s))
 	if err != nil {
 		return fmt.Errorf("opening a log: %w", err)
 	}
@@ -83,11 +93,13 @@ func secondProbe(s *scenario.Scenario, id string) error {
 		Name: "second probe", Path: filepath.Join(s.Stack.Bin, string(stack.Probe)), Stdout: log, Stderr: log,
 		Env: []string{
 			"WEIR_KAFKA_BROKERS=" + s.Stack.Brokers, "WEIR_PROBE_HOST=" + brokerHost, "WEIR_PROBE_INTERFACES=weir-m-" + id,
-			"WEIR_PROBE_PIN_PATH=" + s.Stack.PinPath + "-2", "WEIR_PROBE_HTTP_ADDRESS=off",
+			"WEIR_PROBE_PIN_PATH=" + pins, "WEIR_PROBE_HTTP_ADDRESS=off",
 		},
 	})
 	return err
 }
+
+func secondLog(s *scenario.Scenario) string { return filepath.Join(s.Stack.Dir, "second-probe.log") }
 
 // camera takes the pictures.
 type camera struct {
