@@ -15,7 +15,8 @@ static __always_inline __u32 region_of(__u32 epoch)
 static __always_inline void count(__u32 region, const struct packet *p, const struct slot *slot, struct totals *t,
 				  int dropped)
 {
-	__u64 h = count_source(region, p, slot, dropped);
+	struct batch *b = bpf_map_lookup_elem(&batches, &region);
 
-	count_target(region, p, h, dropped, t);
+	if (b)
+		count_target(region, b, p, count_source(region, b, p, slot, dropped), dropped, t);
 }

@@ -12,15 +12,15 @@ import (
 // Of sources.h.
 const (
 	setWays     = 4
-	keyShift    = 48
+	keyShift4   = 32
 	keyUsed     = 1 << 15
+	keyRetired  = 1 << 14
 	slotMask    = MaxSlots - 1
 	kindShift   = 6
 	kindMask    = 0x1f
 	kindDropped = 8
 	kindPairs   = 16
-	lowPairs    = 47
-	byteMask    = 1<<keyShift - 1
+	byteBits    = 40
 	dirtySets   = 8
 	wordSets    = dirtySets * 64 // sets that one word of the dirty map stands for
 )
@@ -33,8 +33,8 @@ const (
 	carryShare   = 4 // at most a quarter of a region's records
 )
 
-// sourceTable is the table of one family, as words: a record is its address,
-// padded or joined with its packets, and its key with the bytes.
+// sourceTable is the table of one family, as words: a record is its address with
+// its key, or its address and its key, and its counts.
 type sourceTable struct {
 	family uint8
 	sets   int // per region, a power of two
@@ -58,25 +58,25 @@ func dirtyWords(sets int) int { return (sets + wordSets - 1) / wordSets }
 
 // record is one of the table, or one that was still waiting to be counted.
 type record struct {
-	words   [4]uint32
-	packets uint64
-	key     uint16
-	low     uint64 // bytes, or the upper half of the pairs
+	words  [4]uint32
+	key    uint16
+	counts uint64 // packets and bytes, or a bitmap of port pairs
 }
 
 // at reads record i of the whole table; its key is 0 when it is free.
 func (t *sourceTable) at(i int) record {
 	w := t.words[i*t.stride : (i+1)*t.stride]
-	last := w[len(w)-1]
-	r := record{key: uint16(last >> keyShift), low: last & byteMask}
 	if t.family == 4 {
-		r.words[0], r.packets = uint32(w[0]), w[0]>>32
-		return r
+		return record{words: [4]uint32{uint32(w[0])}, key: uint16(w[0] >> keyShift4), counts: w[1]}
 	}
-	r.words = [4]uint32{uint32(w[0]), uint32(w[0] >> 32), uint32(w[1]), uint32(w[1] >> 32)}
-	r.packets = w[2] & 0xffffffff
-	return r
+	return record{
+		words: [4]uint32{uint32(w[0]), uint32(w[0] >> 32), uint32(w[1]), uint32(w[1] >> 32)},
+		key:   uint16(w[2]), counts: w[3],
+	}
 }
+
+func (r *record) packets() uint64 { return r.counts >> byteBits }
+func (r *record) bytes() uint64   { return r.counts & (1<<byteBits - 1) }
 
 func (t *sourceTable) hash(w *[4]uint32, seed uint64) uint64 {
 	if t.family == 4 {
@@ -100,7 +100,7 @@ func (r *record) address(family uint8) netip.Addr {
 func (r *record) addTo(s *Source, totals *Counters) {
 	kind := r.kind()
 	if kind == kindPairs {
-		s.PortPairs |= r.low | r.packets<<lowPairs
+		s.PortPairs |= r.counts
 		return
 	}
 	r.count(&s.Counters, kind)
@@ -109,14 +109,15 @@ func (r *record) addTo(s *Source, totals *Counters) {
 
 func (r *record) count(c *Counters, kind int) {
 	class := kind & (NumClasses - 1)
-	c.Packets += r.packets
-	c.ByClass[class] += r.packets
-	c.Bytes += r.low
+	packets, bytes := r.packets(), r.bytes()
+	c.Packets += packets
+	c.ByClass[class] += packets
+	c.Bytes += bytes
 	if class == classUDP {
-		c.UDPBytes += r.low
+		c.UDPBytes += bytes
 	}
 	if kind&kindDropped != 0 {
-		c.Dropped += r.packets
+		c.Dropped += packets
 	}
 }
 
@@ -135,12 +136,12 @@ func (d *Datapath) lates(t *sourceTable, half int) []late {
 			if e.Family != t.family {
 				continue
 			}
-			r := record{words: e.Address.W, packets: uint64(e.Packets), key: e.Key, low: uint64(e.Length)}
+			r := record{words: e.Address.W, key: e.Key, counts: uint64(e.Packets)<<byteBits | uint64(e.Length)}
 			set := int(uint32(t.hash(&r.words, d.seed))) & (t.sets - 1)
 			out = append(out, late{r, set})
 			if e.Pair < 64 {
 				r.key = keyUsed | r.key&slotMask | kindPairs<<kindShift
-				r.packets, r.low = 1<<e.Pair>>lowPairs, 1<<e.Pair&(1<<lowPairs-1)
+				r.counts = 1 << e.Pair
 				out = append(out, late{r, set})
 			}
 		}
@@ -194,8 +195,8 @@ func (s *scanner) set(set int) {
 	s.here = s.here[:0]
 	for cpu := range s.d.cpus {
 		first := s.first(cpu, set)
-		last := s.table.words[(first+setWays)*s.table.stride-1]
-		full = full || last>>keyShift != 0 // ways are taken in order
+		last := s.table.at(first + setWays - 1)
+		full = full || last.key != 0 // ways are taken in order
 	}
 	for cpu := range s.d.cpus {
 		first := s.first(cpu, set)
@@ -217,7 +218,7 @@ func (s *scanner) first(cpu, set int) int {
 
 func (s *scanner) add(r *record, set int, full bool) {
 	w := s.window(int(r.key & slotMask))
-	if w == nil || r.packets == 0 && r.kind() != kindPairs {
+	if w == nil || r.counts == 0 {
 		return // of an interface that has gone, or carried over and idle
 	}
 	h := s.table.hash(&r.words, s.d.seed)
@@ -272,11 +273,11 @@ func (t *sourceTable) clearSet(half, region, cpu, cpus, set int, left *int) bool
 			break
 		}
 		age := t.age(half, cpu, cpus, set, way)
-		if r.kind() != classTCPOther || *left == 0 || r.packets < carryPackets && r.packets > 0 {
+		if r.key&keyRetired != 0 || r.kind() != classTCPOther || *left == 0 || r.packets() < carryPackets && r.counts > 0 {
 			continue
 		}
 		idle := uint8(0)
-		if r.packets == 0 {
+		if r.counts == 0 {
 			if idle = *age + 1; idle >= carryIdle {
 				continue
 			}
@@ -284,12 +285,7 @@ func (t *sourceTable) clearSet(half, region, cpu, cpus, set int, left *int) bool
 		*left--
 		from, to := words[way*t.stride:(way+1)*t.stride], words[kept*t.stride:(kept+1)*t.stride]
 		copy(to, from)
-		if t.family == 4 {
-			to[0] &= 0xffffffff
-		} else {
-			to[2] = 0
-		}
-		to[t.stride-1] &^= byteMask
+		to[t.stride-1] = 0
 		*t.age(half, cpu, cpus, set, kept) = idle
 		kept++
 	}

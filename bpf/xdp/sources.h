@@ -5,7 +5,7 @@
  *   epoch 0 ┌ CPU 0 ┬ CPU 1 ┬ …  ┐      ┌ set 0 ┬ set 1 ┬ …   ┌──────┬──────┬──────┬──────┐
  *   epoch 1 └ CPU 0 ┴ CPU 1 ┴ …  ┘  →   └───────┴───────┴─  → │record│record│record│record│
  *                                                             └──────┴──────┴──────┴──────┘
- *   record (16 B) = address │ packets │ in use, interface, kind │ bytes
+ *   record (16 B) = address │ in use, kind, interface │ packets │ bytes
  *
  * A record counts one kind of packets of one source: a class, passed or dropped.
  * So a flood of one kind takes one small record per source, and a packet changes
@@ -21,7 +21,7 @@
  * is used when the first is full. When both are, the packet is counted in the
  * interface's "other": bounded time and memory, exact totals, no eviction.
  *
- * Nothing wraps: a record with 2^31 packets or 2^47 bytes is left alone and the
+ * Nothing wraps: a record with 2^23 packets or 2^39 bytes is retired and the
  * source gets another one. */
 #pragma once
 
@@ -29,25 +29,25 @@
 #include "hash.h"
 #include "maps.h"
 
-#define KEY_SHIFT 48
 #define KEY_USED 0x8000
-#define KIND_SHIFT 6 /* below it: the slot */
+#define KEY_RETIRED 0x4000 /* full: counts no more */
+#define KIND_SHIFT 6	   /* below it: the slot */
 #define KIND_DROPPED 8
 #define KIND_PAIRS 16 /* not packets but a bitmap of port pairs */
-#define FULL_BYTES_SHIFT 47
-#define FULL_PACKETS_SHIFT 31
+#define PACKETS_SHIFT 40
+#define FULL (1ULL << 63 | 1ULL << 39) /* half of what either count can hold */
 /* Port pairs are noted from this packet on: the rules ask for 32 different
  * ones, and a flood of sources with a packet each must not fill the table twice. */
 #define PAIRS_FROM 16
 #define PAIRS_OF 4 /* one in so many packets is looked at */
 #define NO_PAIR 64
 #define PAIR_MULTIPLIER 0x9e3779b97f4a7c15ULL /* 2^64 over the golden ratio */
-#define LOW_PAIRS 47			      /* bits beside the key; the rest where packets are counted */
 
-/* Records are handled as words: address and packets share the first one of an
- * IPv4 record; the last one is the key with the bytes. */
+/* Records are handled as words. Those of IPv4 are two: address and key, counts.
+ * Those of IPv6 are four: address, key, counts. */
 #define WORDS4 (sizeof(struct source4) / 8)
 #define WORDS6 (sizeof(struct source6) / 8)
+#define KEY_SHIFT4 32 /* of the key in the word that it shares with the address */
 
 static __always_inline __u16 key_of(__u32 slot, __u32 kind)
 {
@@ -75,41 +75,46 @@ static __always_inline void mark_dirty(__u32 region, __u32 set, int words)
 		*dirty |= 1ULL << (set / DIRTY_SETS & 63);
 }
 
-/* Returns the way of a set that has e's address under key and is not full, or
- * else the first free one, or SET_WAYS. Without branches: which way it is cannot
- * be predicted, and the verifier would follow each. */
+/* Returns the way of a set that has e's address under key, or else the first free
+ * one, or SET_WAYS. Without branches: which way it is cannot be predicted, and the
+ * verifier would follow each. */
 static __always_inline __u32 find_way(const half *set, const struct noted *e, __u64 key, int words)
 {
-	__u64 found = 0;
+	__u64 found = 0, own = key << KEY_SHIFT4 | e->address.w[0];
 
 #pragma unroll
 	for (int w = 0; w < SET_WAYS; w++) {
 		const half *r = set + w * words;
-		__u64 last = r[words - 1], k = last >> KEY_SHIFT, differs = k ^ key;
 
-		differs |= last >> FULL_BYTES_SHIFT & 1;
 		if (words == WORDS4)
-			differs |= ((__u32)r[0] ^ e->address.w[0]) | r[0] >> (32 + FULL_PACKETS_SHIFT);
+			found |= (is_zero(r[0] ^ own) | is_zero(r[0])) << w;
 		else
-			differs |= (r[0] ^ half_of(&e->address, 0)) | (r[1] ^ half_of(&e->address, 1)) |
-				   r[2] >> FULL_PACKETS_SHIFT;
-		found |= (is_zero(differs) | is_zero(k)) << w;
+			found |= (is_zero((r[0] ^ half_of(&e->address, 0)) | (r[1] ^ half_of(&e->address, 1)) |
+					  (r[2] ^ key)) |
+				  is_zero(r[2]))
+				 << w;
 	}
 	/* The lowest bit of found, from a table of 16 nibbles. */
 	return 0x0102010301020104ULL >> found * 4 & 7;
+}
+
+/* The word of a record with the key, and the key in it. */
+static __always_inline half *key_word(half *r, int words)
+{
+	return words == WORDS4 ? r : r + 2;
 }
 
 /* Makes a free record that of e. */
 static __always_inline void claim(half *r, const struct noted *e, __u64 key, int words)
 {
 	if (words == WORDS4) {
-		r[0] = e->address.w[0];
+		r[0] = key << KEY_SHIFT4 | e->address.w[0];
 	} else {
 		r[0] = half_of(&e->address, 0);
 		r[1] = half_of(&e->address, 1);
-		r[2] = 0;
+		r[2] = key;
 	}
-	r[words - 1] = key << KEY_SHIFT;
+	r[words - 1] = 0;
 }
 
 /* Counts noted[n] in the set that h names. Returns 0 when that is full. */
@@ -117,7 +122,7 @@ static __always_inline int place(__u32 region, struct batch *b, struct noted *e,
 {
 	__u32 set, way;
 	half *s = set_of(region, h, words, &set), *r;
-	__u64 packets;
+	__u64 sum;
 
 	if (!s)
 		return 0;
@@ -125,16 +130,14 @@ static __always_inline int place(__u32 region, struct batch *b, struct noted *e,
 	if (way >= SET_WAYS)
 		return 0;
 	r = s + way * words;
-	if (!r[words - 1]) {
+	if (!*key_word(r, words)) {
 		claim(r, e, e->key, words);
 		mark_dirty(region, set, words);
 	}
-	if (words == WORDS4)
-		packets = (r[0] += (__u64)e->packets << 32) >> 32;
-	else
-		packets = r[2] += e->packets;
-	r[words - 1] += e->length;
-	if (packets > PAIRS_FROM && e->pair != NO_PAIR && !(n & (PAIRS_OF - 1))) {
+	sum = r[words - 1] += (__u64)e->packets << PACKETS_SHIFT | e->length;
+	if (sum & FULL)
+		*key_word(r, words) |= (__u64)KEY_RETIRED << (words == WORDS4 ? KEY_SHIFT4 : 0);
+	if (sum >> PACKETS_SHIFT > PAIRS_FROM && e->pair != NO_PAIR && !(n & (PAIRS_OF - 1))) {
 		e->set = set;
 		b->paired |= 1U << n;
 	}
@@ -154,12 +157,9 @@ static __always_inline void note_pair(__u32 region, const struct noted *e, int w
 	if (way >= SET_WAYS)
 		return;
 	r = s + way * words;
-	if (!r[words - 1])
+	if (!*key_word(r, words))
 		claim(r, e, key, words);
-	if (e->pair < LOW_PAIRS)
-		r[words - 1] |= 1ULL << e->pair;
-	else
-		r[words == WORDS4 ? 0 : 2] |= 1ULL << (((words == WORDS4 ? 32 : 0) + e->pair - LOW_PAIRS) & 63);
+	r[words - 1] |= 1ULL << (e->pair & 63);
 }
 
 static __always_inline int place_any(__u32 region, struct batch *b, struct noted *e, int n, __u32 h)
@@ -326,34 +326,53 @@ static __always_inline int is_on_link(const struct slot *s, __u64 upper)
 	return 0;
 }
 
-/* Notes a packet for counting, and returns the hash of its source. */
-static __always_inline __u64 count_source(__u32 region, const struct packet *p, const struct slot *slot, int dropped)
-{
-	struct batch *b = bpf_map_lookup_elem(&batches, &region);
-	struct noted *e;
-	__u64 hash;
-	__u32 n;
+typedef __u32 __attribute__((may_alias)) word;
 
-	if (!b)
+static __always_inline word *what_of(struct noted *e)
+{
+	return (word *)&e->key;
+}
+
+/* Joins a packet with the one noted before, if that is of the same flow, as in
+ * trains of packets it is. Returns whether it did. */
+static __always_inline int join(struct noted *e, const struct address *a, __u64 hash, __u32 what,
+				const struct packet *p)
+{
+	if (e->hash != hash || *what_of(e) != what || e->length >= 1U << 31 || e->packets >= 1U << 16)
 		return 0;
-	n = b->n & (BATCH - 1);
-	e = &b->noted[n];
-	e->address = p->src;
+	if (half_of(&e->address, 0) != half_of(a, 0) || half_of(&e->address, 1) != half_of(a, 1))
+		return 0;
+	e->packets += p->packets;
+	e->length += p->length;
+	return 1;
+}
+
+/* Notes a packet for counting, and returns the hash of its source. */
+static __always_inline __u64 count_source(__u32 region, struct batch *b, const struct packet *p,
+					  const struct slot *slot, int dropped)
+{
+	__u32 n = b->n & (BATCH - 1), pair = NO_PAIR, what;
+	struct noted *e = &b->noted[n];
+	struct address a = p->src;
+	__u64 hash;
+
 	if (p->family == 4) {
-		hash = hash4(p->src.w[0]);
+		hash = hash4(a.w[0]);
 	} else {
-		if (group_off_link && !is_on_link(slot, half_of(&p->src, 0)))
-			set_half(&e->address, 1, 0);
-		hash = hash6(&e->address);
+		if (group_off_link && !is_on_link(slot, half_of(&a, 0)))
+			set_half(&a, 1, 0);
+		hash = hash6(&a);
 	}
+	if (p->sport | p->dport)
+		pair = (((__u32)p->sport << 16 | p->dport) + seed) * PAIR_MULTIPLIER >> 58;
+	what = key_of(slot_id, p->class | (dropped ? KIND_DROPPED : 0)) | p->family << 16 | pair << 24;
+	if (n && join(&b->noted[(n - 1) & (BATCH - 1)], &a, hash, what, p))
+		return hash;
+	e->address = a;
 	e->hash = hash;
 	e->length = p->length;
 	e->packets = p->packets;
-	e->key = key_of(slot_id, p->class | (dropped ? KIND_DROPPED : 0));
-	e->family = p->family;
-	e->pair = NO_PAIR;
-	if (p->sport | p->dport)
-		e->pair = (((__u32)p->sport << 16 | p->dport) + seed) * PAIR_MULTIPLIER >> 58;
+	*what_of(e) = what;
 	if (n < BATCH - 1) {
 		b->n = n + 1;
 		return hash;

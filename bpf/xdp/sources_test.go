@@ -14,10 +14,11 @@ import (
 // stays.
 func TestNothingWraps(t *testing.T) {
 	r := newRig(t, Config{})
-	const full = 1<<31 - 1
+	const full = 1<<23 - 1
 	f := synFrom("203.0.113.9")
-	send := func() { // whole batches, so that the table and not the buffer counts
-		for range 64 {
+	send := func() { // of many flows, so that the table and not the buffer counts
+		for i := range uint16(64) {
+			binary.BigEndian.PutUint16(f[34:], 1000+i)
 			r.run(0, f, 1)
 		}
 	}
@@ -26,8 +27,8 @@ func TestNothingWraps(t *testing.T) {
 	before := uint64(0)
 	for i := range table.sets * setWays * r.cpus * 2 {
 		if rec := table.at(i); rec.key != 0 && rec.kind() == classSYN {
-			before = rec.packets
-			table.words[i*table.stride] |= full << 32
+			before = rec.packets()
+			table.words[i*table.stride+1] |= full << byteBits
 		}
 	}
 	if before == 0 {
@@ -67,7 +68,8 @@ func TestKnownSourceKeepsItsPlace(t *testing.T) {
 	r := newRig(t, Config{SourceWays: 64})
 	known := ethernet(0x0800).ipv4("198.51.100.7", "198.51.100.1", 6, 0).tcp(1234, 80, flagACK)
 	converse := func() {
-		for range 40 {
+		for i := range uint16(40) {
+			binary.BigEndian.PutUint16(known[34:], 1000+i)
 			r.run(0, known, 1)
 		}
 	}
@@ -157,5 +159,30 @@ func TestManyTargets(t *testing.T) {
 	}
 	if all+w.NoTarget != n || byPort < n*9/10 || named < 4000 {
 		t.Errorf("of %d packets %d have a destination, %d the port, %d nothing", n, named, byPort, w.NoTarget)
+	}
+}
+
+// TestTrains: packets of one flow that follow each other are joined in the
+// buffer, and no one is lost by it.
+func TestTrains(t *testing.T) {
+	onOneCPU(t)
+	r := newRig(t, Config{})
+	f, g := synFrom("203.0.113.9"), ethernet(0x86dd).ipv6("2001:db8::9", "2001:db8::1", 6).tcp(1234, 80, flagSYN)
+	total := uint64(0)
+	for i := range 40 {
+		for range i {
+			r.run(0, f, 1)
+			total++
+		}
+		r.run(0, g, 1)
+	}
+	r.put(Entry{Match: source("203.0.113.9/32"), Action: ActionDrop})
+	r.run(0, f, 500) // the same flow, but dropped
+	w := r.drain()
+	if w.Totals.Packets != total+540 || w.Totals.Dropped != 500 {
+		t.Errorf("%d packets and %d dropped, want %d and 500", w.Totals.Packets, w.Totals.Dropped, total+540)
+	}
+	if want := (total+500)*uint64(len(f)) + 40*uint64(len(g)); w.Totals.Bytes != want {
+		t.Errorf("%d bytes, want %d", w.Totals.Bytes, want)
 	}
 }

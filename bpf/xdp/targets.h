@@ -43,7 +43,15 @@ static __always_inline __u64 hash_target(const struct target_key *key)
 		   seed);
 }
 
-static __always_inline struct target *find_target(__u32 base, __u32 ways, const struct target_key *key)
+static __always_inline int is_target(const struct target *t, const struct target_key *key)
+{
+	return *id_of(t) == key->id && half_of(&t->destination, 0) == key->destination[0] &&
+	       half_of(&t->destination, 1) == key->destination[1];
+}
+
+/* Returns the record of a target, which it makes where there is none, and its
+ * place. */
+static __always_inline struct target *find_target(__u32 base, __u32 ways, const struct target_key *key, __u32 *place)
 {
 	__u32 h = hash_target(key), set = base + (h & (ways - 1) & ~(TARGET_SET_WAYS - 1));
 
@@ -54,13 +62,15 @@ static __always_inline struct target *find_target(__u32 base, __u32 ways, const 
 
 		if (!t)
 			return 0;
-		if (*id_of(t) == key->id && half_of(&t->destination, 0) == key->destination[0] &&
-		    half_of(&t->destination, 1) == key->destination[1])
+		if (is_target(t, key)) {
+			*place = i;
 			return t;
+		}
 		if (!*id_of(t)) {
 			set_half(&t->destination, 0, key->destination[0]);
 			set_half(&t->destination, 1, key->destination[1]);
 			*id_of(t) = key->id;
+			*place = i;
 			return t;
 		}
 	}
@@ -70,19 +80,20 @@ static __always_inline struct target *find_target(__u32 base, __u32 ways, const 
 static __noinline struct target *find_spare_target(__u32 base, struct target_key *key)
 {
 	struct target_key any_port = *key;
+	__u32 place;
 	struct target *t;
 
 	any_port.id &= ~0xffffULL;
-	t = find_target(base + target_ways, TARGET_SPARE, &any_port);
+	t = find_target(base + target_ways, TARGET_SPARE, &any_port, &place);
 	if (t)
 		return t;
 	key->destination[0] = 0;
 	key->destination[1] = 0;
-	return find_target(base + target_ways + TARGET_SPARE, TARGET_SPARE, key);
+	return find_target(base + target_ways + TARGET_SPARE, TARGET_SPARE, key, &place);
 }
 
-static __always_inline void count_target(__u32 region, const struct packet *p, __u64 source_hash, int dropped,
-					 struct totals *totals)
+static __always_inline void count_target(__u32 region, struct batch *b, const struct packet *p, __u64 source_hash,
+					 int dropped, struct totals *totals)
 {
 	__u32 base = region * (target_ways + 2 * TARGET_SPARE);
 	struct target_key key = {
@@ -90,8 +101,14 @@ static __always_inline void count_target(__u32 region, const struct packet *p, _
 	    .id = telling_port(p) | (__u64)p->class << 16 | (__u64)p->protocol << 24 | (__u64)slot_id << 32 |
 		  (__u64)p->family << 40,
 	};
-	struct target *t = find_target(base, target_ways, &key);
+	__u32 last = base + (b->target & (target_ways - 1)), place;
+	struct target *t = bpf_map_lookup_elem(&targets, &last);
 
+	if (!t || !is_target(t, &key)) { /* most packets are for the target of the one before */
+		t = find_target(base, target_ways, &key, &place);
+		if (t)
+			b->target = place - base;
+	}
 	if (!t)
 		t = find_spare_target(base, &key);
 	if (!t) {

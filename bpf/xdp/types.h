@@ -41,19 +41,18 @@ enum reason {
 };
 
 /* One kind of packets of one source in one window, on one CPU; sources.h tells
- * the idea. The low 48 bits of key_bytes count bytes, the high 16 are: in use
- * (bit 15), kind (10 to 6), slot (5 to 0). */
+ * the idea. The key is: in use (bit 15), retired (14), kind (10 to 6), slot (5 to
+ * 0). The upper 24 bits of packets_bytes count packets, the lower 40 bytes. */
 struct source4 {
 	__u32 address;
-	__u32 packets;
-	__u64 key_bytes;
+	__u32 key;
+	__u64 packets_bytes;
 };
 
 struct source6 {
 	struct address address;
-	__u32 packets;
-	__u32 pad;
-	__u64 key_bytes;
+	__u64 key;
+	__u64 packets_bytes;
 };
 
 #define SET_WAYS 4
@@ -73,7 +72,7 @@ struct noted {
 	__u64 hash;
 	__u32 length;
 	__u32 packets;
-	__u16 key;
+	__u16 key; /* this and the next two are written as one word */
 	__u8 family;
 	__u8 pair; /* bit of the port pair, or NO_PAIR */
 	__u32 set; /* where the record is that counted it */
@@ -85,7 +84,8 @@ struct batch {
 	__u32 n;
 	__u32 missed;  /* by bit: the first set was full */
 	__u32 paired;  /* by bit: the port pair is to be noted */
-	__u32 pad[13]; /* no cache line belongs to two CPUs */
+	__u32 target;  /* where the last packet's target is */
+	__u32 pad[12]; /* no cache line belongs to two CPUs */
 };
 
 /* Traffic of one class to one destination and port. */

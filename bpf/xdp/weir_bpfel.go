@@ -19,7 +19,8 @@ type weirBatch struct {
 	N      uint32
 	Missed uint32
 	Paired uint32
-	Pad    [13]uint32
+	Target uint32
+	Pad    [12]uint32
 }
 
 type weirBucket struct {
@@ -163,10 +164,10 @@ type weirPrefixValue struct {
 type weirSet4 struct {
 	_   structs.HostLayout
 	Way [4]struct {
-		_        structs.HostLayout
-		Address  uint32
-		Packets  uint32
-		KeyBytes uint64
+		_            structs.HostLayout
+		Address      uint32
+		Key          uint32
+		PacketsBytes uint64
 	}
 }
 
@@ -178,9 +179,8 @@ type weirSet6 struct {
 			_ structs.HostLayout
 			W [4]uint32
 		}
-		Packets  uint32
-		Pad      uint32
-		KeyBytes uint64
+		Key          uint64
+		PacketsBytes uint64
 	}
 }
 
