@@ -3,7 +3,7 @@
  * what became of it. An interface's totals are the sum over its sources. */
 #pragma once
 
-#include "sources.h"
+#include "batch.h"
 #include "targets.h"
 
 /* The tables of this CPU in this epoch. */

@@ -5,8 +5,8 @@
  * proxy, a carrier's NAT) is one source to it: leases are the finer tool. */
 #pragma once
 
+#include "batch.h"
 #include "filter.h"
-#include "sources.h"
 
 /* Has the source sent more than any may? */
 static __always_inline int is_over(const struct packet *p, const struct slot *slot, __u64 now)
