@@ -22,7 +22,7 @@ umask 022
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/weir/kafka-4.3.0
 cluster_id=d2Vpci1rYWZrYS10ZXN0cw # 16 bytes in base64url, as Kafka wants it
-ready_within=60                   # seconds; a cold start on a busy machine takes 10
+ready_within=120                  # seconds; a cold start takes 10, on a machine that does much else over 60
 
 die() { echo "kafka.sh: $*" >&2; exit 1; }
 
