@@ -3,13 +3,18 @@ package e2e_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // kafkaScript starts a real Apache Kafka on this machine's Java.
@@ -39,9 +44,54 @@ func (c *cluster) kill(t *testing.T, n int) { c.do(t, "kill", n) }
 // restart starts broker n again.
 func (c *cluster) restart(t *testing.T, n int) { c.do(t, "restart", n) }
 
+// freeze stops broker n without ending it, as a host that hangs would: its
+// connections stay open and nothing answers. The result lets it go on.
+func (c *cluster) freeze(t *testing.T, n int) (thaw func()) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(c.dir, strconv.Itoa(n), "pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	thaw = func() { _ = syscall.Kill(pid, syscall.SIGCONT) }
+	t.Cleanup(thaw)
+	return thaw
+}
+
+// whole waits until every broker has every record: until then the loss of
+// another one rightly stops writing.
+func (c *cluster) whole(t *testing.T) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(c.brokers, ",")...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	eventually(t, time.Minute, "all replicas are in sync", func() error {
+		topics, err := kadm.NewClient(client).ListTopicsWithInternal(within(t, 10*time.Second))
+		if err != nil {
+			return err
+		}
+		for _, topic := range topics {
+			for _, p := range topic.Partitions {
+				if len(p.ISR) < len(p.Replicas) {
+					return fmt.Errorf("%s/%d has replicas %v, in sync are %v", topic.Topic, p.Partition, p.Replicas, p.ISR)
+				}
+			}
+		}
+		return nil
+	})
+}
+
 func (c *cluster) do(t *testing.T, verb string, n int) {
 	t.Helper()
-	if out, err := exec.CommandContext(within(t, 2*time.Minute), c.script, verb, c.dir, strconv.Itoa(n)).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(within(t, 3*time.Minute), c.script, verb, c.dir, strconv.Itoa(n)).CombinedOutput(); err != nil {
 		t.Fatalf("kafka.sh %s: %v\n%s", verb, err, out)
 	}
 }

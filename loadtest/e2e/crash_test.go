@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -138,22 +139,26 @@ func settle(t *testing.T, s *scenario.Scenario, flood *crew.Flood) {
 func freshRates(t *testing.T, s *scenario.Scenario) {
 	t.Helper()
 	from := time.Now()
-	eventually(t, 20*time.Second, "fresh rates", func() error {
-		rates := s.Rates.All()
-		if len(rates) == 0 {
-			return fmt.Errorf("no rates at all")
-		}
-		r := rates[len(rates)-1]
-		switch {
-		case r.Err != nil:
-			return r.Err
-		case r.Rates.End.Before(from):
-			return fmt.Errorf("the last window ended %v ago", time.Since(r.Rates.End))
-		case r.Rates.PPS < 5000 || r.Rates.PPS > 20_000:
-			return fmt.Errorf("%.0f pps, the flood has 10000", r.Rates.PPS)
-		}
-		return nil
-	})
+	eventually(t, 20*time.Second, "fresh rates", func() error { return currentRates(s, from) })
+}
+
+// currentRates returns nil if there are rates of a window that ended after from,
+// with the flood in them.
+func currentRates(s *scenario.Scenario, from time.Time) error {
+	rates := s.Rates.All()
+	if len(rates) == 0 {
+		return errors.New("no rates at all")
+	}
+	r := rates[len(rates)-1]
+	switch {
+	case r.Err != nil:
+		return r.Err
+	case r.Rates.End.Before(from):
+		return fmt.Errorf("the last window ended %v ago", time.Since(r.Rates.End))
+	case r.Rates.PPS < 5000 || r.Rates.PPS > 20_000:
+		return fmt.Errorf("%.0f pps, the flood has 10000", r.Rates.PPS)
+	}
+	return nil
 }
 
 // TestKillOfAnyService kills each service in the middle of a flood and starts
