@@ -69,8 +69,8 @@ func (r *Run) Command(x *history.Record, before bool) {
 	}
 	l := commands.NewLease(c, x.Offset, x.Timestamp, x.Timestamp)
 	r.done.written(&l, before)
-	if l.Action != commands.Allow {
-		return // the engines decide for themselves
+	if l.Action != commands.Allow || l.Issuer == engine.Issuer {
+		return // what the policy orders, the engines decide for themselves
 	}
 	for _, s := range []*side{r.old, r.new} {
 		s.engine.Command(&l, r.at(x.Timestamp))

@@ -325,6 +325,20 @@ func TestSignaturesAreMeasuredByTheirVictim(t *testing.T) {
 	if x == nil || x.New.Packets%400 != 0 || x.New.Packets < 38*400 || x.New.Packets > 39*400 {
 		t.Errorf("signature %+v", x)
 	}
+	// What is protected passes the signature by an allow, which drops nothing.
+	protected := netip.MustParsePrefix("203.0.113.0/28")
+	allows := 0
+	r = f.run(Options{Old: edited(t), New: edited(t), Protected: []netip.Prefix{protected}})
+	for _, x := range r.Leases {
+		if x.New.Action == commands.Allow {
+			if allows++; x.New.Packets != 0 {
+				t.Errorf("an allow drops: %+v", x.New)
+			}
+		}
+	}
+	if allows == 0 {
+		t.Error("no allow for what is protected")
+	}
 }
 
 // TestDeterministic: the same history gives the same bytes.

@@ -100,6 +100,9 @@ func (s *side) count(c *counts.Record, now time.Time) {
 	sc.take(c, taken)
 	for i, l := range sc.leases {
 		n := taken[i]
+		if l.command.Action == commands.Allow {
+			continue // it passes what it takes
+		}
 		if l.command.Action == commands.RateLimit && l.command.Rate != nil && l.command.Rate.PPS > 0 {
 			n -= min(n, uint64(float64(l.command.Rate.PPS)*c.Duration.Seconds()))
 		}
