@@ -145,7 +145,7 @@ func (k *koneRun) take(column string, t wire.Treatment, flood wire.Flooding) {
 			return
 		}
 		host = append(host, h.Receiving+h.Serving)
-		if flood != nil {
+		if flood != nil && h.PPS > 0 {
 			const percentOfSecond = 1e4 // µs
 			each = append(each, (h.Receiving+h.Serving)*percentOfSecond/h.PPS)
 		}

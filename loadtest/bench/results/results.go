@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"slices"
 )
@@ -38,8 +39,16 @@ type Point struct {
 	Note   string  `json:"note,omitempty"` // instead of a number: why there is none
 }
 
-// Add appends a number with its quartiles.
+// Add appends a number with its quartiles. One that is none, such as a share of
+// nothing, becomes a note: a file could not hold it, and one cell must not cost
+// the others.
 func (e *Experiment) Add(row, column string, value, low, high float64) {
+	for _, v := range []float64{value, low, high} {
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			e.Skip(row, column, "not measurable")
+			return
+		}
+	}
 	e.Points = append(e.Points, Point{Row: row, Column: column, Value: value, Low: low, High: high})
 }
 

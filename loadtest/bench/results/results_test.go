@@ -2,6 +2,7 @@ package results
 
 import (
 	"bytes"
+	"math"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -38,6 +39,8 @@ func TestReportKeepsWhatIsNotMeasuredAgain(t *testing.T) {
 	a := Experiment{ID: "a", Versus: "floor"}
 	a.Add("floor", "1", 2, 1, 3)
 	a.Skip("weir", "1", "not here")
+	a.Add("share of nothing", "1", math.NaN(), 0, 0)
+	a.Add("infinite", "1", 1, 0, math.Inf(1))
 	b := Experiment{ID: "b"}
 	b.Add("x", "y", 0, 0, 0)
 	r := &Report{Experiments: []Experiment{a, b}}

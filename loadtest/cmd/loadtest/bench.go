@@ -60,11 +60,16 @@ func runDataplane(ctx context.Context, args []string) error {
 	report.Machine.Trials, report.Machine.TrialMillis = c.Effort.Trials, c.Effort.Trial.Milliseconds()
 	fmt.Fprintf(os.Stderr, "load average %s: what else runs here is noise in the results\n", report.Machine.Load)
 	start := time.Now()
+	var saving error
 	failed := dataplane.Run(ctx, c, wanted, func(e results.Experiment) {
 		e.Commit = report.Machine.Commit
 		e.Print(os.Stdout)
 		report.Replace(e)
+		if *dir != "" { // at once: what comes later may fail
+			saving = errors.Join(saving, report.Save(filepath.Join(*dir, resultsFile)))
+		}
 	})
+	failed = errors.Join(failed, saving)
 	report.Goals = dataplane.Goals(report)
 	results.PrintGoals(os.Stdout, report.Goals, *only == "")
 	fmt.Fprintf(os.Stderr, "measured for %s\n", time.Since(start).Round(time.Second))
