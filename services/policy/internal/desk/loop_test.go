@@ -424,3 +424,44 @@ func TestARestartGoesOnWithItsAttacks(t *testing.T) {
 	startDesk(t, cfg, "one")
 	reaches("another life goes on with it", 1000)
 }
+
+// TestABrokerThatHangs: the desk waits for an answer for a few seconds, holds
+// nothing up for longer, and makes the decision again.
+func TestABrokerThatHangs(t *testing.T) {
+	c, cfg := testkit.Double(t)
+	d, w := startDesk(t, cfg, "one"), newWriter(t, cfg)
+	ordered := follow(t, cfg, cfg.Topics().Commands)
+	d.awaitReady(t)
+	thaw := make(chan struct{})
+	var hung atomic.Int64
+	c.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		p, ok := req.(*kmsg.ProduceRequest)
+		if !ok || hung.Load() > 0 {
+			return nil, nil, false
+		}
+		for _, pt := range p.Topics {
+			info := c.TopicInfo(d.Topics.Commands)
+			if pt.Topic == d.Topics.Commands || info != nil && pt.TopicID == info.TopicID {
+				hung.Add(1)
+				c.SleepControl(func() { <-thaw })
+			}
+		}
+		return nil, nil, false
+	})
+	w.flood("h/eth0", flooder)
+	testkit.Eventually(t, 10*time.Second, "the desk gives up", func() bool { return d.stats.Failed.Load() > 0 })
+	if hung.Load() != 1 || len(ordered.all()) != 0 {
+		t.Fatalf("%d writes hang, %d were made", hung.Load(), len(ordered.all()))
+	}
+	close(thaw)
+	testkit.Eventually(t, 30*time.Second, "the decision is made again", func() bool {
+		w.flood("h/eth0", flooder)
+		return len(ordered.all()) > 0
+	})
+	for _, r := range ordered.all() {
+		if string(r.Key) != keyOf("h/eth0", flooder) {
+			t.Errorf("ordered %s", r.Key)
+		}
+	}
+}

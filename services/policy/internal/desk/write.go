@@ -3,7 +3,6 @@ package desk
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -23,8 +22,12 @@ func (d *Desk) write(ctx context.Context, decisions []engine.Decision, from []*r
 	start := time.Now()
 	ctx, stop := context.WithTimeout(ctx, 5*time.Second)
 	defer stop()
-	var wg sync.WaitGroup
-	failed := make([]error, len(decisions))
+	type outcome struct {
+		at  int
+		err error
+	}
+	outcomes := make(chan outcome, len(decisions))
+	failed, waiting := make([]error, len(decisions)), map[int]bool{}
 	for i := range decisions {
 		x := &decisions[i]
 		if !x.Step.Writes() {
@@ -39,13 +42,24 @@ func (d *Desk) write(ctx context.Context, decisions []engine.Decision, from []*r
 			}
 		}
 		r := kafka.Record(d.Topics.Commands, schemas.SchemaCommands, key, value)
-		wg.Add(1)
-		d.Client.Produce(ctx, r, func(_ *kgo.Record, err error) {
-			failed[i] = err
-			wg.Done()
-		})
+		waiting[i] = true
+		d.Client.Produce(ctx, r, func(_ *kgo.Record, err error) { outcomes <- outcome{i, err} })
 	}
-	wg.Wait()
+	for len(waiting) > 0 {
+		select {
+		case o := <-outcomes:
+			failed[o.at] = o.err
+			delete(waiting, o.at)
+			continue
+		case <-ctx.Done():
+		}
+		// A broker that hangs answers nothing, and a record that is on its way cannot
+		// be taken back. Made again it is the same lease under the same key.
+		for i := range waiting {
+			failed[i] = ctx.Err()
+		}
+		break
+	}
 	d.stats.WriteNanos.Store(int64(time.Since(start)))
 	for i := range decisions {
 		if failed[i] != nil {
