@@ -1,11 +1,13 @@
 package xdp
 
 import (
+	"cmp"
 	"encoding/binary"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 
@@ -153,5 +155,30 @@ func TestOtherSizesAreRefused(t *testing.T) {
 	if d, err := Open(Config{PinPath: path, SourceWays: 2048, MaxLeases: 4096}); err == nil {
 		d.Close()
 		t.Fatal("maps of another size were adopted")
+	}
+}
+
+// TestMergeDoesNotQueue: sources arrive in the order of their sets, and still
+// lie apart in the table that joins them.
+func TestMergeDoesNotQueue(t *testing.T) {
+	const n, sets = 1 << 16, 1 << 14
+	hashes := make([]uint64, n)
+	for i := range hashes {
+		hashes[i] = mix(uint64(i) + 7)
+	}
+	slices.SortFunc(hashes, func(a, b uint64) int { return cmp.Compare(a&(sets-1), b&(sets-1)) })
+	var m merger
+	w := &Window{}
+	for i, h := range hashes {
+		m.source(w, addr16([4]uint32{uint32(i)}), h)
+	}
+	steps := 0
+	for at, s := range m.slots {
+		if s.window != nil {
+			steps += (at - int(m.home(s.hash)) + len(m.slots)) & (len(m.slots) - 1)
+		}
+	}
+	if len(w.Sources) != n || steps > 4*n {
+		t.Errorf("%d sources, %d steps from where they belong", len(w.Sources), steps)
 	}
 }

@@ -35,7 +35,7 @@ func (m *merger) source(w *Window, address netip.Addr, hash uint64) *Source {
 		m.grow()
 	}
 	mask := uint64(len(m.slots) - 1)
-	for i := hash & mask; ; i = (i + 1) & mask {
+	for i := m.home(hash); ; i = (i + 1) & mask {
 		s := &m.slots[i]
 		if s.window == nil {
 			*s = mergeSlot{hash, w, len(w.Sources)}
@@ -49,6 +49,12 @@ func (m *merger) source(w *Window, address netip.Addr, hash uint64) *Source {
 	}
 }
 
+// home is where the search for a hash begins. Sources come in the order of the
+// sets that the bits of their hash chose: by the same bits they would queue up.
+func (m *merger) home(hash uint64) uint64 {
+	return hash * 0x9e3779b97f4a7c15 >> (64 - bits.TrailingZeros(uint(len(m.slots))))
+}
+
 func (m *merger) grow() {
 	old := m.slots
 	m.slots = make([]mergeSlot, max(1024, 2*len(old)))
@@ -57,7 +63,7 @@ func (m *merger) grow() {
 		if s.window == nil {
 			continue
 		}
-		i := s.hash & mask
+		i := m.home(s.hash)
 		for m.slots[i].window != nil {
 			i = (i + 1) & mask
 		}
