@@ -53,8 +53,20 @@ static __always_inline void count_other(__u32 region, const struct noted *e)
  * once and by themselves; and what they find out goes to the buffer, not to a
  * variable, of which it would follow every value. */
 
+/* The two sets of a packet's record. The second depends on the kind, so that a
+ * source which sends of every kind does not fill its own sets; and it is another
+ * than the first. */
+static __always_inline __u32 set_hash(const struct noted *e, int second)
+{
+	__u32 h = e->hash;
+
+	if (second)
+		h ^= ((__u32)(e->hash >> 32) ^ (e->key >> KIND_SHIFT) * 0x9e3779b1U) | 1;
+	return h;
+}
+
 /* Loads the lines of the packets in mask, and waits for none of them. */
-static __always_inline void touch_all(__u32 region, struct batch *b, __u32 mask, int shift)
+static __always_inline void touch_all(__u32 region, struct batch *b, __u32 mask, int second)
 {
 #pragma clang loop unroll(disable)
 	for (int n = 0; n < BATCH; n++) {
@@ -63,9 +75,9 @@ static __always_inline void touch_all(__u32 region, struct batch *b, __u32 mask,
 		if (!(mask & 1U << n))
 			continue;
 		if (e->family == 4)
-			touch(region, e->hash >> shift, WORDS4);
+			touch(region, set_hash(e, second), WORDS4);
 		else
-			touch(region, e->hash >> shift, WORDS6);
+			touch(region, set_hash(e, second), WORDS6);
 	}
 }
 
@@ -83,7 +95,7 @@ __noinline int count_first(__u32 region)
 	for (int n = 0; n < BATCH; n++) {
 		struct noted *e = &b->noted[n];
 
-		if (!place_any(region, b, e, n, e->hash))
+		if (!place_any(region, b, e, n, set_hash(e, 0)))
 			b->missed |= 1U << n;
 	}
 	return 0;
@@ -96,14 +108,14 @@ __noinline int count_second(__u32 region)
 
 	if (!b)
 		return 0;
-	touch_all(region, b, b->missed, 32);
+	touch_all(region, b, b->missed, 1);
 #pragma clang loop unroll(disable)
 	for (int n = 0; n < BATCH; n++) {
 		struct noted *e = &b->noted[n];
 
 		if (!(b->missed & 1U << n))
 			continue;
-		if (!place_any(region, b, e, n, e->hash >> 32))
+		if (!place_any(region, b, e, n, set_hash(e, 1)))
 			count_other(region, e);
 	}
 	return 0;
@@ -182,11 +194,11 @@ static __always_inline __u64 count_source(__u32 region, struct batch *b, const s
 	__u64 hash;
 
 	if (p->family == 4) {
-		hash = hash4(a.w[0]);
+		hash = mix(((__u64)slot_id << 32 | a.w[0]) + seed);
 	} else {
 		if (group_off_link && !is_on_link(slot, half_of(&a, 0)))
 			set_half(&a, 1, 0);
-		hash = hash6(&a);
+		hash = mix(mix(half_of(&a, 0) + seed) ^ half_of(&a, 1) ^ (__u64)slot_id << 56);
 	}
 	if (p->sport | p->dport)
 		pair = (((__u32)p->sport << 16 | p->dport) + seed) * PAIR_MULTIPLIER >> 58;

@@ -20,11 +20,6 @@ static __always_inline __u64 hash4(__u32 address)
 	return mix(address + seed);
 }
 
-static __always_inline __u64 hash6(const struct address *a)
-{
-	return mix(mix(half_of(a, 0) + seed) ^ half_of(a, 1));
-}
-
 /* Returns 1 or 0 without a branch. */
 static __always_inline __u64 is_zero(__u64 x)
 {

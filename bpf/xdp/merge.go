@@ -71,7 +71,7 @@ func (m *merger) grow() {
 	}
 }
 
-// mix and hashWords are those of hash.h: sketches made here and there merge.
+// mix is that of hash.h: sketches made here and there merge.
 func mix(x uint64) uint64 {
 	x ^= x >> 32
 	x *= 0x9fb21c651e98df25
@@ -79,12 +79,6 @@ func mix(x uint64) uint64 {
 	x *= 0xd6e8feb86659fd93
 	x ^= x >> 32
 	return x
-}
-
-func hashWords(w [4]uint32, seed uint64) uint64 {
-	lo := uint64(w[1])<<32 | uint64(w[0])
-	hi := uint64(w[3])<<32 | uint64(w[2])
-	return mix(mix(lo+seed) ^ hi)
 }
 
 const (

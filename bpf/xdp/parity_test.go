@@ -20,7 +20,7 @@ func TestTCXEqualsXDP(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	g := frames{Rand: rand.New(rand.NewPCG(seed, 0))}
-	r := newRig(t, Config{})
+	r := newRig(t, Config{SourceWays: 1 << 18})
 	r.use(1, FilterEnforce)
 	if lacksTCX() {
 		t.Skip("this kernel has no TCX")
@@ -96,16 +96,24 @@ func compareWindows(t *testing.T, a, b *Window) {
 		t.Errorf("XDP counted %s, %d, %d\nTCX counted %s, %d, %d", a, a.NonIPBytes, a.MalformedBytes, b, b.NonIPBytes, b.MalformedBytes)
 	}
 	bySource := func(x, y Source) int { return x.Address.Compare(y.Address) }
-	slices.SortFunc(a.Sources, bySource)
-	slices.SortFunc(b.Sources, bySource)
+	for _, w := range []*Window{a, b} {
+		for i := range w.Sources {
+			w.Sources[i].PortPairs = 0 // of which packets they are taken, depends on the slot
+		}
+		slices.SortFunc(w.Sources, bySource)
+	}
 	if !slices.Equal(a.Sources, b.Sources) || len(a.Sources) < 8 {
 		t.Errorf("XDP counted sources\n%+v\nTCX\n%+v", a.Sources, b.Sources)
 	}
 	byTarget := func(x, y Target) int {
 		return cmp.Or(x.Destination.Compare(y.Destination), cmp.Compare(x.Class, y.Class), cmp.Compare(x.Protocol, y.Protocol), cmp.Compare(x.Port, y.Port))
 	}
-	slices.SortFunc(a.Targets, byTarget)
-	slices.SortFunc(b.Targets, byTarget)
+	for _, w := range []*Window{a, b} { // which bits, depends on the slot
+		for i := range w.Targets {
+			w.Targets[i].SourceBits = min(w.Targets[i].SourceBits, 1)
+		}
+		slices.SortFunc(w.Targets, byTarget)
+	}
 	if !slices.Equal(a.Targets, b.Targets) {
 		t.Errorf("XDP counted targets\n%+v\nTCX\n%+v", a.Targets, b.Targets)
 	}

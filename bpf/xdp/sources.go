@@ -78,11 +78,14 @@ func (t *sourceTable) at(i int) record {
 func (r *record) packets() uint64 { return r.counts >> byteBits }
 func (r *record) bytes() uint64   { return r.counts & (1<<byteBits - 1) }
 
-func (t *sourceTable) hash(w *[4]uint32, seed uint64) uint64 {
+func (t *sourceTable) hash(r *record, seed uint64) uint64 {
+	slot := uint64(r.key & slotMask)
 	if t.family == 4 {
-		return mix(uint64(w[0]) + seed)
+		return mix((slot<<32 | uint64(r.words[0])) + seed)
 	}
-	return hashWords(*w, seed)
+	lo := uint64(r.words[1])<<32 | uint64(r.words[0])
+	hi := uint64(r.words[3])<<32 | uint64(r.words[2])
+	return mix(mix(lo+seed) ^ hi ^ slot<<56)
 }
 
 func (r *record) kind() int { return int(r.key>>kindShift) & kindMask }
@@ -137,7 +140,7 @@ func (d *Datapath) lates(t *sourceTable, half int) []late {
 				continue
 			}
 			r := record{words: e.Address.W, key: e.Key, counts: uint64(e.Packets)<<byteBits | uint64(e.Length)}
-			set := int(uint32(t.hash(&r.words, d.seed))) & (t.sets - 1)
+			set := int(uint32(t.hash(&r, d.seed))) & (t.sets - 1)
 			out = append(out, late{r, set})
 			if e.Pair < 64 {
 				r.key = keyUsed | r.key&slotMask | kindPairs<<kindShift
@@ -221,7 +224,7 @@ func (s *scanner) add(r *record, set int, full bool) {
 	if w == nil || r.counts == 0 {
 		return // of an interface that has gone, or carried over and idle
 	}
-	h := s.table.hash(&r.words, s.d.seed)
+	h := s.table.hash(r, s.d.seed)
 	w.note(h, r.kind())
 	if full || int(uint32(h))&(s.table.sets-1) != set {
 		r.addTo(s.d.merge.source(w, r.address(s.table.family), h), &w.Totals)

@@ -186,3 +186,43 @@ func TestTrains(t *testing.T) {
 		t.Errorf("%d bytes, want %d", w.Totals.Bytes, want)
 	}
 }
+
+// TestOneLivelySource: a source that sends of every class, and of which each is
+// dropped later, has room for all of it, on several interfaces.
+func TestOneLivelySource(t *testing.T) {
+	r := newRig(t, Config{SourceWays: 1 << 18})
+	ip := func(protocol byte, fragment uint16) frame {
+		return ethernet(0x0800).ipv4("203.0.113.9", "198.51.100.1", protocol, fragment)
+	}
+	frames := []frame{
+		ip(6, 0).tcp(1, 80, flagSYN), ip(6, 0).tcp(1, 80, flagSYN|flagACK), ip(6, 0).tcp(1, 80, 0x04), ip(6, 0).tcp(1, 80, flagACK),
+		ip(17, 0).udp(1, 53, 8), ip(1, 0).bytes(8), ip(17, 100).bytes(8), ip(47, 0).bytes(8),
+	}
+	const slots, rounds = 4, 40
+	for s := Slot(1); s < slots; s++ {
+		r.use(s, FilterEnforce)
+	}
+	for _, dropped := range []bool{false, true} {
+		if dropped {
+			r.put(Entry{Match: source("203.0.113.9/32"), Action: ActionDrop, Interfaces: 1<<slots - 1})
+		}
+		for range rounds {
+			for s := range Slot(slots) {
+				for _, f := range frames {
+					r.run(s, f, 1)
+				}
+			}
+		}
+	}
+	out, err := r.Drain()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range out.Windows {
+		w := &out.Windows[i]
+		checkSums(t, w)
+		if w.Truncated || len(w.Sources) != 1 || w.Totals.Packets != 2*rounds*uint64(len(frames)) || w.Totals.Dropped != w.Totals.Packets/2 {
+			t.Errorf("slot %d: %v, truncated: %v, other %+v", w.Slot, w, w.Truncated, w.Other)
+		}
+	}
+}
