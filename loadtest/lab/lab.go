@@ -56,6 +56,10 @@ var (
 	OrdinarySources  = netip.MustParsePrefix("192.0.2.0/24")
 	HTTPAttackers    = netip.MustParsePrefix("203.0.113.0/24")
 	UDPAttackers     = netip.MustParsePrefix("198.51.100.0/24")
+	// Rounds of attacks come out of a /24 each, lest leases on one round's sources
+	// add up to one on the network of the next.
+	HTTPRounds       = netip.MustParsePrefix("198.18.64.0/18")
+	UDPRounds        = netip.MustParsePrefix("198.18.128.0/18")
 	OrdinarySources6 = netip.MustParsePrefix("2001:db8:c::/48")
 	Attackers6       = netip.MustParsePrefix("2001:db8:a::/48")
 )

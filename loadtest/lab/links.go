@@ -270,7 +270,7 @@ func (l *Lab) addressWire() error {
 	}
 	// The clients' namespace is every ordinary client and every attacker that
 	// uses real sockets; all other addresses are nobody.
-	for _, p := range []netip.Prefix{OrdinarySources, HTTPAttackers, UDPAttackers, OrdinarySources6, Attackers6} {
+	for _, p := range []netip.Prefix{OrdinarySources, HTTPAttackers, UDPAttackers, HTTPRounds, UDPRounds, OrdinarySources6, Attackers6} {
 		if err := addLocalRoute(l.clients, p); err != nil {
 			return err
 		}

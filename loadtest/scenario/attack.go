@@ -33,8 +33,8 @@ const (
 // HTTP is a flood of new connections with random URLs from four addresses,
 // other ones for each round.
 func HTTP(round int, port uint16) Attack {
-	sources := nth(lab.HTTPAttackers, round)
-	return Attack{Name: "HTTP flood", Sources: lab.HTTPAttackers, start: func(c crew.Crew) (*crew.Flood, error) {
+	sources := nth(lab.HTTPRounds, round)
+	return Attack{Name: "HTTP flood", Sources: lab.HTTPRounds, start: func(c crew.Crew) (*crew.Flood, error) {
 		return c.HTTP(traffic.HTTPFlood{Server: Server(port), Sources: sources, Workers: 64, Rate: httpConnections})
 	}}
 }
@@ -42,8 +42,8 @@ func HTTP(round int, port uint16) Attack {
 // UDP is a flood of small datagrams from four addresses, other ones for each
 // round.
 func UDP(round int) Attack {
-	sources := nth(lab.UDPAttackers, round)
-	return Attack{Name: "UDP flood", Sources: lab.UDPAttackers, start: func(c crew.Crew) (*crew.Flood, error) {
+	sources := nth(lab.UDPRounds, round)
+	return Attack{Name: "UDP flood", Sources: lab.UDPRounds, start: func(c crew.Crew) (*crew.Flood, error) {
 		return c.Raw(traffic.RawFlood{
 			Destination: lab.VictimAddress, Port: 9, Sources: sources, UDP: true, Payload: 32, PPS: udpPPS, Seed: uint64(round + 1),
 		}, 0)
@@ -57,9 +57,11 @@ func SYN(round int, port uint16) Attack {
 	}}
 }
 
+// nth returns the attackers of a round: the first addresses of the round's /24.
 func nth(p netip.Prefix, round int) []netip.Addr {
-	all := traffic.SourcesOf(p, attackers*(round+1))
-	return all[attackers*round:]
+	b := p.Addr().As4()
+	b[2] += byte(round)
+	return traffic.SourcesOf(netip.PrefixFrom(netip.AddrFrom4(b), 24), attackers)
 }
 
 // Outcome is what became of an attack.
