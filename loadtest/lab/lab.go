@@ -53,9 +53,9 @@ var (
 	VictimAddress6 = netip.MustParseAddr("2001:db8:0:1::1")
 	GatewayAddr6   = netip.MustParseAddr("2001:db8:0:1::2")
 
-	OrdinarySources  = netip.MustParsePrefix("192.0.2.0/24")
-	HTTPAttackers    = netip.MustParsePrefix("203.0.113.0/24")
-	UDPAttackers     = netip.MustParsePrefix("198.51.100.0/24")
+	OrdinarySources = netip.MustParsePrefix("192.0.2.0/24")
+	HTTPAttackers   = netip.MustParsePrefix("203.0.113.0/24")
+	UDPAttackers    = netip.MustParsePrefix("198.51.100.0/24")
 	// Rounds of attacks come out of a /24 each, lest leases on one round's sources
 	// add up to one on the network of the next.
 	HTTPRounds       = netip.MustParsePrefix("198.18.64.0/18")
