@@ -34,6 +34,7 @@ func busy(t *testing.T) (*system, context.Context) {
 	}
 	s.play.Command(t, commands.Command{Target: target, Match: commands.Match{Source: netip.PrefixFrom(attacker, 32)}, Action: commands.Drop, TTL: time.Minute,
 		Issuer: "policy", Reason: "syn flood of 4321 pps", Evidence: &commands.Evidence{Rule: "R1", Measured: 4321, Threshold: 100, Window: "1s", Interface: "edge-1/eth0"}})
+	s.play.Attack(t, synFlood())
 	s.play.Event(t, events.Record{Service: "policy", Host: "edge-1", Interface: "eth0", Kind: events.KindDecision, Severity: events.Warning, Reason: "R1 blocked 203.0.113.66"})
 	until(t, ctx, 5*time.Second, `document.querySelector("#attacks .now") && document.querySelector("#leases button") && document.getElementById("events").innerText.includes("R1 blocked")`)
 	return s, ctx
@@ -176,11 +177,6 @@ func TestAttacksAreAnnounced(t *testing.T) {
 	ctx := browser(t, 1000, 800)
 	visitPage(t, ctx, s.url)
 	until(t, ctx, 15*time.Second, s.live(1))
-	target, err := schemas.ParseTarget("interface:edge-1/eth0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.play.Command(t, commands.Command{Target: target, Match: commands.Match{Source: netip.PrefixFrom(attacker, 32)}, Action: commands.Drop, TTL: time.Minute,
-		Issuer: "policy", Reason: "syn flood", Evidence: &commands.Evidence{Rule: "R1", Measured: 4321, Threshold: 100, Window: "1s", Interface: "edge-1/eth0"}})
-	until(t, ctx, 5*time.Second, `document.getElementById("said").textContent === "Attack: R1 at edge-1/eth0"`)
+	s.play.Attack(t, synFlood())
+	until(t, ctx, 5*time.Second, `document.getElementById("said").textContent === "Attack: spoofed SYN flood at edge-1/eth0"`)
 }

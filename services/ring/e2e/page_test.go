@@ -10,6 +10,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/weir-net/weir/schemas"
+	"github.com/weir-net/weir/schemas/attacks"
 	"github.com/weir-net/weir/schemas/commands"
 	"github.com/weir-net/weir/schemas/events"
 	"github.com/weir-net/weir/services/ring/internal/ringtest"
@@ -147,10 +148,21 @@ func TestStaleTurnsGrey(t *testing.T) {
 	until(t, ctx, 20*time.Second, at("interface", "edge-1/eth9")+`.stale`)
 }
 
+// synFlood is an attack as the policy tells of it when it begins.
+func synFlood() attacks.Record {
+	return attacks.Record{Host: "edge-1", Interface: "eth0", Rule: "S1", Vector: "spoofed SYN flood", Destination: netip.MustParseAddr("192.0.2.80"),
+		Start: time.Now(), PeakPPS: 4321, PeakBPS: 2_074_080, Sources: 240, Action: commands.RateLimit, Mode: "enforce", Leases: 1}
+}
+
 func TestAttacksLeasesAndEvents(t *testing.T) {
 	s := start(t, false)
 	s.play.Fleet(1, 2, 3)
 	s.run(t)
+	old := synFlood()
+	old.Rule, old.Vector, old.Destination = "R3", "UDP flood from one source", netip.Addr{}
+	old.Start = time.Now().Add(-50 * time.Hour)
+	old.End, old.Mode, old.Action, old.Would = old.Start.Add(90*time.Second), "observe", commands.Drop, 77_000
+	s.play.Attack(t, old)
 	ctx := browser(t, 1200, 1400)
 	visitPage(t, ctx, s.url)
 	until(t, ctx, 15*time.Second, s.live(2))
@@ -160,11 +172,30 @@ func TestAttacksLeasesAndEvents(t *testing.T) {
 		Evidence: &commands.Evidence{Rule: "R1", Measured: 4321, Threshold: 100, Window: "1s", Interface: "edge-1/eth0"}})
 	s.play.Event(t, events.Record{Service: "policy", Host: "edge-1", Interface: "eth0", Kind: events.KindDecision, Severity: events.Warning, Reason: "R1 blocked 203.0.113.66"})
 	until(t, ctx, 3*time.Second, `document.getElementById("leases").innerText.includes("syn flood of 4321 pps")`)
-	until(t, ctx, 3*time.Second, `document.querySelector("#attacks .now") && document.getElementById("attacks").innerText.includes("R1")`)
 	until(t, ctx, 3*time.Second, `document.getElementById("events").innerText.includes("R1 blocked 203.0.113.66")`)
-	until(t, ctx, 8*time.Second, `!document.querySelector("#attacks .now") && document.getElementById("attacks").innerText.includes("R1")`)
-	until(t, ctx, 3*time.Second, `document.getElementById("leases").innerText.includes("None.")`)
+	until(t, ctx, 8*time.Second, `document.getElementById("leases").innerText.includes("None.")`)
 	until(t, ctx, 3*time.Second, `weir.charts.data.pps.filter((v) => v > 0).length > 2`)
+
+	// One of the day before yesterday, and one that begins, grows and ends.
+	row := func(r attacks.Record) string {
+		return fmt.Sprintf(`(document.querySelector(%q)?.innerText.replaceAll("\t", " ") ?? "")`, `#attacks tr[data-key="`+r.Key()+`"]`)
+	}
+	old.Start = old.Start.UTC().Truncate(time.Millisecond)
+	until(t, ctx, 3*time.Second, `/^\d+ \w+ [\d:]+–\d+ \w+ [\d:]+, 90 s R3 UDP flood from one source edge-1\/eth0 +4,321 pps, 2.07 Mbit\/s 240 would drop 0 \(would: 77,000\)$/.test(`+row(old)+`)`)
+	a := synFlood()
+	a.Start = a.Start.UTC().Truncate(time.Millisecond)
+	s.play.Attack(t, a)
+	until(t, ctx, 3*time.Second, `/^now, since [\d:]+ S1 spoofed SYN flood edge-1\/eth0 192.0.2.80 4,321 pps, 2.07 Mbit\/s 240 rate-limit 0$/.test(`+row(a)+`)`)
+	a.PeakPPS, a.Dropped, a.Action, a.Leases = 9_999, 123_456, commands.Drop, 2
+	s.play.Attack(t, a)
+	until(t, ctx, 3*time.Second, row(a)+`.includes("9,999 pps") && `+row(a)+`.includes("drop, 2 leases 123,456")`)
+	shot(t, ctx, "attacks")
+	a.End = time.Now()
+	s.play.Attack(t, a)
+	until(t, ctx, 3*time.Second, `!document.querySelector("#attacks .now") && document.querySelectorAll("#attacks tbody tr").length === 2`)
+	// It leads to the interface.
+	do(t, ctx, chromedp.Click("#attacks tbody button"))
+	until(t, ctx, 3*time.Second, `weir.node.host === "edge-1" && weir.node.interface === "eth0"`)
 }
 
 // A record may hold anything that the codecs take; the page shows it as text.
@@ -175,12 +206,16 @@ func TestScriptsAreText(t *testing.T) {
 	s.run(t)
 	markup := `<img src=x onerror="window.pwned=1"><script>window.pwned=1</script>`
 	s.play.Command(t, commands.Command{Match: commands.Match{Source: netip.PrefixFrom(attacker, 32)}, Action: commands.Drop, TTL: time.Minute, Issuer: "alice", Reason: markup})
+	a := synFlood()
+	a.Host, a.Interface, a.Vector, a.Rule = host, name, markup, "<img%09src=x%09onerror=alert(3)>"
+	s.play.Attack(t, a)
 	s.play.Event(t, events.Record{Service: "<b>probe", Host: host, Kind: "<i>kind", Severity: events.Error, Reason: markup, Key: markup})
 	ctx := browser(t, 1200, 1400)
 	visitPage(t, ctx, s.url)
 	until(t, ctx, 15*time.Second, `document.body.dataset.link === "live" && weir.store.interfaces.size === 1`)
 	until(t, ctx, 3*time.Second, `document.getElementById("leases").innerText.includes('<img src=x onerror="window.pwned=1">')`)
 	until(t, ctx, 3*time.Second, `document.getElementById("events").innerText.includes("<script>window.pwned=1</script>")`)
+	until(t, ctx, 3*time.Second, `document.getElementById("attacks").innerText.includes("<script>window.pwned=1</script>")`)
 	do(t, ctx, chromedp.Click("#contents tbody button"))
 	until(t, ctx, 3*time.Second, `document.getElementById("crumbs").innerText.includes("<script>alert(1)<script>")`)
 	do(t, ctx, chromedp.Click("#contents tbody button"))

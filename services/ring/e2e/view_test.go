@@ -82,3 +82,14 @@ func TestAppearances(t *testing.T) {
 	}
 	shot(t, ctx, "narrow-dark")
 }
+
+// A fleet of nothing is live as well, and says that it is empty.
+func TestNothingThere(t *testing.T) {
+	s := start(t, false)
+	ctx := browser(t, 1280, 800)
+	visitPage(t, ctx, s.url)
+	until(t, ctx, 10*time.Second, `document.body.dataset.link === "live" && document.getElementById("contents").innerText.includes("No probe has been heard of yet.")`)
+	shot(t, ctx, "nothing")
+	do(t, ctx, chromedp.Click("#layers"))
+	until(t, ctx, 2*time.Second, `weir.stack?.rings.every((r) => r.ring.items.length === 1)`)
+}

@@ -24,6 +24,9 @@ type Picture interface {
 	Rates(key string, value []byte, at time.Time) error
 	Status(key string, value []byte, at time.Time) error
 	Event(value []byte, at time.Time) error
+	Attack(key, value []byte) error
+	BeginAttacks()
+	AttacksCaughtUp()
 	Command(key, value []byte, offset int64, at time.Time) error
 	BeginCommands()
 	CommandsCaughtUp()
@@ -54,7 +57,7 @@ const (
 	fetchBytes = 256 << 10
 )
 
-// Run reads rates, status and events until ctx ends. No trouble with the
+// Run reads rates, status, attacks and events until ctx ends. No trouble with the
 // brokers or the topics ends it.
 func (f *Feed) Run(ctx context.Context) error {
 	go f.watch(ctx)
@@ -107,7 +110,7 @@ func (f *Feed) say(err error) {
 
 func (f *Feed) once(ctx context.Context) error {
 	opts := append(append([]kgo.Opt{}, f.Options...),
-		kgo.ConsumeTopics(f.Topics.Rates, f.Topics.Status),
+		kgo.ConsumeTopics(f.Topics.Rates, f.Topics.Status, f.Topics.Attacks),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{
 			f.Topics.Events: {0: kgo.NewOffset().AfterMilli(time.Now().Add(-eventsBack).UnixMilli())},
@@ -126,7 +129,18 @@ func (f *Feed) once(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	f.Picture.BeginAttacks()
+	attacks := false // caught up
 	for {
+		// First of all: topics that hold nothing have nothing to wait for.
+		if len(behind[f.Topics.Attacks]) == 0 && !attacks {
+			attacks = true
+			f.Picture.AttacksCaughtUp()
+		}
+		if attacks && len(behind[f.Topics.Rates])+len(behind[f.Topics.Status]) == 0 && !f.rest.Swap(true) {
+			f.Log.Info("caught up")
+			f.say(nil)
+		}
 		fetches := client.PollFetches(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -142,10 +156,6 @@ func (f *Feed) once(ctx context.Context) error {
 				delete(behind[p.Topic], p.Partition)
 			}
 		})
-		if len(behind[f.Topics.Rates]) == 0 && len(behind[f.Topics.Status]) == 0 && !f.rest.Swap(true) {
-			f.Log.Info("caught up")
-			f.say(nil)
-		}
 	}
 }
 
@@ -154,7 +164,7 @@ func (f *Feed) ends(ctx context.Context, client *kgo.Client) (map[string]map[int
 	ctx, stop := context.WithTimeout(ctx, 10*time.Second)
 	defer stop()
 	admin := kadm.NewClient(client)
-	names := []string{f.Topics.Rates, f.Topics.Status, f.Topics.Events}
+	names := []string{f.Topics.Rates, f.Topics.Status, f.Topics.Attacks, f.Topics.Events}
 	start, err := admin.ListStartOffsets(ctx, names...)
 	if err == nil {
 		err = start.Error()
@@ -209,6 +219,8 @@ func (f *Feed) take(r *kgo.Record) {
 		err = f.Picture.Rates(string(r.Key), r.Value, r.Timestamp)
 	case f.Topics.Status:
 		err = f.Picture.Status(string(r.Key), r.Value, r.Timestamp)
+	case f.Topics.Attacks:
+		err = f.Picture.Attack(r.Key, r.Value)
 	case f.Topics.Events:
 		err = f.Picture.Event(r.Value, r.Timestamp)
 	}

@@ -1,6 +1,5 @@
-// Package leases is what the commands topic says: the leases in force, which of
-// them covers a source, and the attacks that they answered. It does no input or
-// output and has no clock.
+// Package leases is what the commands topic says: the leases in force, and which
+// of them covers a source. It does no input or output and has no clock.
 package leases
 
 import (
@@ -17,7 +16,6 @@ type Set struct {
 	byKey    map[string]*commands.Lease
 	bySource map[netip.Prefix]map[string]*commands.Lease
 	bits     [2][129]int // how many prefixes of each length there are, IPv4 and IPv6
-	attacks  []*Attack   // oldest first
 	offset   int64
 	rejected uint64
 	version  uint64
@@ -28,7 +26,7 @@ func New() *Set {
 	return &Set{byKey: make(map[string]*commands.Lease), bySource: make(map[netip.Prefix]map[string]*commands.Lease), offset: -1}
 }
 
-// Version changes with everything that Live or Attacks would show differently.
+// Version changes with everything that Live would show differently.
 func (s *Set) Version() uint64 { return s.version }
 
 // Follow makes the versions of s go on from those of old, which it replaces.
@@ -45,7 +43,7 @@ func (s *Set) Rejected() uint64 { return s.rejected }
 func (s *Set) Apply(key, value []byte, offset int64, at, now time.Time) error {
 	s.offset = max(s.offset, offset)
 	if commands.IsTombstone(value) {
-		s.remove(string(key), at)
+		s.remove(string(key))
 		return nil
 	}
 	c, err := commands.Decode(key, value)
@@ -63,7 +61,6 @@ func (s *Set) Apply(key, value []byte, offset int64, at, now time.Time) error {
 		}
 		s.bySource[p][l.Key] = &l
 	}
-	s.noteAttack(&l)
 	s.version++
 	return nil
 }
@@ -72,14 +69,13 @@ func (s *Set) Apply(key, value []byte, offset int64, at, now time.Time) error {
 func (s *Set) Expire(now time.Time) {
 	for key, l := range s.byKey {
 		if !l.Live(now) {
-			s.remove(key, l.ExpiresAt)
+			s.remove(key)
 		}
 	}
 }
 
-func (s *Set) remove(key string, at time.Time) {
+func (s *Set) remove(key string) {
 	if s.drop(key) {
-		s.endAttack(key, at)
 		s.version++
 	}
 }

@@ -83,37 +83,3 @@ func TestRejectedRecordsLeaveWhatWas(t *testing.T) {
 		t.Errorf("known %v, rejected %d", ok, s.Rejected())
 	}
 }
-
-func TestAttacks(t *testing.T) {
-	s := New()
-	lease := func(key, rule string, offset int64, at time.Time) {
-		t.Helper()
-		apply(t, s, key, commands.Command{Action: commands.Drop, Reason: "r", Evidence: &commands.Evidence{Rule: rule, Measured: 500, Threshold: 100, Window: "1s", Interface: "edge-1/eth0"}}, offset, at)
-	}
-	lease("*|203.0.113.1/32|policy", "R1", 1, start)
-	lease("*|203.0.113.2/32|policy", "R1", 2, start.Add(time.Second))
-	lease("*|203.0.113.3/32|policy", "R3", 3, start.Add(time.Second))
-	apply(t, s, "*|203.0.113.9/32|alice", commands.Command{Action: commands.Drop}, 4, start) // nobody's attack
-	got := s.Attacks()
-	if len(got) != 2 || got[1].Rule != "R1" || got[1].Leases != 2 || !got[1].Ended.IsZero() {
-		t.Fatalf("attacks %+v", got)
-	}
-	lease("*|203.0.113.1/32|policy", "R1", 5, start.Add(50*time.Second)) // renewed
-	s.Expire(start.Add(90 * time.Second))
-	if got := s.Attacks()[1]; got.Leases != 1 || got.Total != 2 || !got.Ended.IsZero() {
-		t.Errorf("after one lapsed: %+v", got)
-	}
-	s.Expire(start.Add(3 * time.Minute))
-	if got := s.Attacks()[1]; got.Leases != 0 || !got.Ended.Equal(start.Add(110*time.Second)) {
-		t.Errorf("after all lapsed: %+v", got)
-	}
-	lease("*|203.0.113.4/32|policy", "R1", 6, start.Add(140*time.Second)) // within a minute: the same
-	if got := s.Attacks(); len(got) != 2 || got[1].Total != 3 || !got[1].Ended.IsZero() {
-		t.Errorf("after a relapse: %+v", got)
-	}
-	// A replay has no Expire between: what lapsed an hour ago is over.
-	lease("*|203.0.113.5/32|policy", "R1", 7, start.Add(time.Hour))
-	if got := s.Attacks(); len(got) != 3 || got[0].Total != 1 || got[0].Rule != "R1" {
-		t.Errorf("after an hour: %+v", got)
-	}
-}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/weir-net/weir/schemas"
 	"github.com/weir-net/weir/schemas/commands"
+	"github.com/weir-net/weir/services/ring/internal/attacks"
 	"github.com/weir-net/weir/services/ring/internal/fleet"
 	"github.com/weir-net/weir/services/ring/internal/history"
 	"github.com/weir-net/weir/services/ring/internal/journal"
@@ -26,6 +27,8 @@ type Hub struct {
 	fleet   *fleet.Fleet
 	leases  *leases.Set
 	replay  *leases.Set // what is being read again from the start, or nil
+	attacks *attacks.Set
+	again   *attacks.Set // what is being read again from the start, or nil
 	journal *journal.Journal
 	clients map[string]*Client
 	drops   map[string]drops
@@ -40,9 +43,10 @@ type Hub struct {
 
 // told is what every client has been told.
 type told struct {
-	leases uint64 // the set's version
-	events uint64
-	second int64 // when slow things were last done
+	leases  uint64 // the set's version
+	attacks uint64 // likewise; 0: they must all be told anew
+	events  uint64
+	second  int64 // when slow things were last done
 }
 
 // drops is what a lease dropped everywhere.
@@ -60,7 +64,7 @@ type Link struct {
 // browsers. now is the local clock.
 func New(limit, maxClients int, now func() time.Time) *Hub {
 	return &Hub{
-		fleet: fleet.New(limit), leases: leases.New(), journal: &journal.Journal{},
+		fleet: fleet.New(limit), leases: leases.New(), attacks: attacks.New(), journal: &journal.Journal{},
 		clients: make(map[string]*Client), drops: make(map[string]drops), now: now, maxClient: maxClients,
 	}
 }
@@ -126,6 +130,36 @@ func (h *Hub) CommandsCaughtUp() {
 		h.replay.Follow(h.leases)
 		h.leases, h.replay = h.replay, nil
 		h.leases.Expire(h.clock())
+	}
+}
+
+// Attack takes a record of the attacks topic, likewise.
+func (h *Hub) Attack(key, value []byte) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	set := h.attacks
+	if h.again != nil {
+		set = h.again
+	}
+	return h.count(set.Apply(key, value))
+}
+
+// BeginAttacks says that the attacks come again from the start. What was known is
+// shown until they have.
+func (h *Hub) BeginAttacks() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.again = attacks.New()
+}
+
+// AttacksCaughtUp says that they have: what did not come again is gone.
+func (h *Hub) AttacksCaughtUp() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.again != nil {
+		h.again.Follow(h.attacks)
+		h.attacks, h.again = h.again, nil
+		h.told.attacks = 0
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/weir-net/weir/schemas"
+	"github.com/weir-net/weir/schemas/attacks"
 	"github.com/weir-net/weir/schemas/commands"
 	"github.com/weir-net/weir/schemas/events"
 	"github.com/weir-net/weir/schemas/rates"
@@ -291,5 +292,68 @@ func TestRefusalsAndEvents(t *testing.T) {
 	}
 	if s := f.Stats(); !found || s.Bad != 1 || s.Events != 1 {
 		t.Errorf("told %v, stats %+v", found, s)
+	}
+}
+
+func TestAttacksAreToldAsTheyChange(t *testing.T) {
+	f := hub(t)
+	c, err := f.Subscribe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	drain(c)
+	r := attacks.Record{Host: "edge-1", Interface: "eth0", Rule: "S1", Vector: "spoofed SYN flood", Destination: netip.MustParseAddr("192.0.2.80"),
+		Start: start, UpdatedAt: start, PeakPPS: 900, Sources: 240, Action: commands.RateLimit, Mode: "enforce"}
+	put := func() string {
+		t.Helper()
+		key, value, err := attacks.Encode(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Attack(key, value); err != nil {
+			t.Fatal(err)
+		}
+		f.Step()
+		return string(key)
+	}
+	told := func(n int) map[string]any {
+		t.Helper()
+		news := last(t, drain(c), "attacks")
+		if got := len(news["attacks"].([]any)); got != n {
+			t.Fatalf("told of %d attacks, want %d: %v", got, n, news)
+		}
+		return news
+	}
+	first := put()
+	if a := told(1)["attacks"].([]any)[0].(map[string]any); a["key"] != first || a["vector"] != "spoofed SYN flood" || a["destination"] != "192.0.2.80" || a["peak_pps"] != 900.0 || a["end"] != nil {
+		t.Errorf("told %v", a)
+	}
+	r.Rule, r.Destination = "R1", netip.Addr{}
+	put()
+	if news := told(1); news["all"] != false {
+		t.Errorf("what did not change was told again: %v", news)
+	}
+	// Read again from the start: one of them is no more.
+	f.BeginAttacks()
+	put()
+	for _, frame := range drain(c) {
+		if strings.HasPrefix(frame, "attacks ") {
+			t.Errorf("told before all was read: %s", frame)
+		}
+	}
+	f.AttacksCaughtUp()
+	f.Step()
+	if news := told(1); news["all"] != true {
+		t.Errorf("after reading again: %v", news)
+	}
+	// And then none at all: the topic is another.
+	f.BeginAttacks()
+	f.AttacksCaughtUp()
+	f.Step()
+	if news := told(0); news["all"] != true {
+		t.Errorf("after reading an empty topic: %v", news)
+	}
+	if err := f.Attack([]byte("nonsense"), []byte("{}")); err == nil || f.Stats().Bad != 1 {
+		t.Errorf("a bad record: %v, %d bad", err, f.Stats().Bad)
 	}
 }

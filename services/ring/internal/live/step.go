@@ -35,6 +35,7 @@ func (h *Hub) Step() {
 	if len(h.clients) == 0 {
 		h.fleet.Skip()
 		h.told.leases, h.told.events = h.leases.Version(), h.journal.Count()
+		h.toldAttacks()
 		return
 	}
 	h.catchUp()
@@ -42,6 +43,7 @@ func (h *Hub) Step() {
 		h.broadcast(frame("delta", object(now, members)))
 	}
 	h.tellLeases(now, slow)
+	h.tellAttacks()
 	if h.journal.Count() != h.told.events {
 		h.broadcast(frame("events", encode(h.eventsSince(h.told.events))))
 		h.told.events = h.journal.Count()
@@ -67,7 +69,7 @@ func (h *Hub) snapshot(c *Client) {
 	c.send(frame("link", encode(h.link)))
 	c.send(frame("snapshot", object(now, h.fleet.Snapshot(now))))
 	c.send(frame("leases", h.encodeLeases(now)))
-	c.send(frame("attacks", h.encodeAttacks()))
+	c.send(frame("attacks", h.encodeAttacks(0)))
 	since := uint64(0)
 	if n := h.journal.Count(); n > maxEvents {
 		since = n - maxEvents
@@ -83,9 +85,19 @@ func (h *Hub) tellLeases(now time.Time, slow bool) {
 	if slow && h.countDrops() || changed {
 		h.broadcast(frame("leases", h.encodeLeases(now)))
 	}
-	if changed {
-		h.broadcast(frame("attacks", h.encodeAttacks()))
+}
+
+// tellAttacks sends the attacks that changed.
+func (h *Hub) tellAttacks() {
+	if h.attacks.Version() != h.told.attacks {
+		h.broadcast(frame("attacks", h.encodeAttacks(h.told.attacks)))
 	}
+	h.toldAttacks()
+}
+
+func (h *Hub) toldAttacks() {
+	h.told.attacks = h.attacks.Version()
+	h.attacks.Told()
 }
 
 // countDrops adds up what each lease dropped on all interfaces and reports

@@ -10,6 +10,7 @@ import (
 	"github.com/weir-net/weir/schemas"
 	"github.com/weir-net/weir/schemas/commands"
 	"github.com/weir-net/weir/schemas/rates"
+	"github.com/weir-net/weir/services/ring/internal/attacks"
 	"github.com/weir-net/weir/services/ring/internal/fleet"
 )
 
@@ -94,27 +95,54 @@ func (h *Hub) encodeLeases(now time.Time) []byte {
 	return encode(map[string]any{"total": total, "leases": list})
 }
 
-func (h *Hub) encodeAttacks() []byte {
-	type attack struct {
-		Rule      string  `json:"rule"`
-		Interface string  `json:"interface"`
-		Reason    string  `json:"reason"`
-		Issuer    string  `json:"issuer"`
-		Action    string  `json:"action"`
-		Match     string  `json:"match"`
-		Measured  float64 `json:"measured"`
-		Threshold float64 `json:"threshold"`
-		Leases    int     `json:"leases"`
-		Total     int     `json:"total"`
-		Began     int64   `json:"began"`
-		Ended     int64   `json:"ended"`
+// attack is an attack as the page wants it. Times are Unix milliseconds, 0: not
+// yet.
+type attack struct {
+	Key         string  `json:"key"`
+	Host        string  `json:"host"`
+	Interface   string  `json:"interface"`
+	Rule        string  `json:"rule"`
+	Vector      string  `json:"vector"`
+	Destination string  `json:"destination,omitempty"`
+	Start       int64   `json:"start"`
+	End         int64   `json:"end,omitempty"`
+	Updated     int64   `json:"updated"`
+	PeakPPS     float64 `json:"peak_pps"`
+	PeakBPS     float64 `json:"peak_bps"`
+	Sources     uint64  `json:"sources"`
+	Action      string  `json:"action"`
+	Mode        string  `json:"mode,omitempty"`
+	Dropped     uint64  `json:"dropped"`
+	Would       uint64  `json:"would,omitempty"`
+	Leases      int     `json:"leases"`
+	Evidence    any     `json:"evidence,omitempty"`
+}
+
+// encodeAttacks returns what changed after the version; all is whether that is
+// everything.
+func (h *Hub) encodeAttacks(version uint64) []byte {
+	changed, gone := h.attacks.Since(version)
+	list := make([]attack, 0, len(changed))
+	for i := range changed {
+		list = append(list, describeAttack(&changed[i]))
 	}
-	list := []attack{}
-	for _, a := range h.leases.Attacks() {
-		list = append(list, attack{a.Rule, a.Interface, a.Reason, a.Issuer, string(a.Action), a.Match,
-			a.Measured, a.Threshold, a.Leases, a.Total, millis(a.Began), millis(a.Ended)})
+	return encode(map[string]any{"all": version == 0, "attacks": list, "gone": gone})
+}
+
+func describeAttack(e *attacks.Entry) attack {
+	a := attack{
+		Key: e.Key, Host: e.Host, Interface: e.Interface, Rule: e.Rule, Vector: e.Vector,
+		Start: millis(e.Start), End: millis(e.End), Updated: millis(e.UpdatedAt),
+		PeakPPS: math.Round(e.PeakPPS), PeakBPS: math.Round(e.PeakBPS), Sources: e.Sources,
+		Action: string(e.Action), Mode: e.Mode, Dropped: e.Dropped, Would: e.Would, Leases: e.Leases,
 	}
-	return encode(list)
+	if e.Destination.IsValid() {
+		a.Destination = e.Destination.String()
+	}
+	if e.Evidence != nil {
+		a.Evidence = e.Evidence
+	}
+	return a
 }
 
 func (h *Hub) eventsSince(number uint64) any {

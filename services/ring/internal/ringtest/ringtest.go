@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-net/weir/schemas"
+	"github.com/weir-net/weir/schemas/attacks"
 	"github.com/weir-net/weir/schemas/commands"
 	"github.com/weir-net/weir/schemas/events"
 	"github.com/weir-net/weir/schemas/rates"
@@ -254,6 +255,17 @@ func (p *Play) Command(t testing.TB, c commands.Command) int64 {
 		t.Fatal(err)
 	}
 	return p.write(t, kafka.Record(p.Topics.Commands, schemas.SchemaCommands, key, value))
+}
+
+// Attack writes an attack.
+func (p *Play) Attack(t testing.TB, r attacks.Record) {
+	t.Helper()
+	r.UpdatedAt = time.Now()
+	key, value, err := attacks.Encode(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.write(t, kafka.Record(p.Topics.Attacks, schemas.SchemaAttacks, key, value))
 }
 
 // Event writes an event.

@@ -179,10 +179,10 @@ class Page {
 
   /** Tells a screen reader of attacks that began since it was told last. */
   announce() {
-    const now = this.store.attacks.filter((a) => !a.ended).map((a) => `${a.rule} at ${a.interface}`);
-    const fresh = now.filter((a) => !this.told?.includes(a));
-    if (this.told && fresh.length) say(`Attack: ${fresh.join(', ')}`);
-    this.told = now;
+    const now = this.store.attacks.filter((a) => !a.end);
+    const fresh = now.filter((a) => !this.told?.has(a.key));
+    if (this.told && fresh.length) say(`Attack: ${fresh.slice(0, 3).map((a) => `${a.vector} at ${a.host}/${a.interface}`).join(', ')}${fresh.length > 3 ? ` and ${fresh.length - 3} more` : ''}`);
+    this.told = new Set(now.map((a) => a.key));
   }
 
   second() {

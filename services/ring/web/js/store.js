@@ -46,7 +46,7 @@ export class Store extends EventTarget {
     this.byKey = new Map();
     this.hosts = new Map(); // host → interfaces, both sorted
     this.leases = { total: 0, leases: [] };
-    this.attacks = [];
+    this.attacks = []; // those that go on first, then the newest first
     this.events = [];
     this.link = { up: false, caught_up: false };
     this.version = 0; // counts every change that the ring would show
@@ -133,7 +133,13 @@ export class Store extends EventTarget {
   }
 
   setLeases(data) { this.leases = data; this.changed('leases'); }
-  setAttacks(data) { this.attacks = data; this.changed('attacks'); }
+  setAttacks(data) {
+    const byKey = new Map(data.all ? [] : this.attacks.map((a) => [a.key, a]));
+    for (const a of data.attacks) byKey.set(a.key, a);
+    for (const key of data.gone ?? []) byKey.delete(key);
+    this.attacks = [...byKey.values()].sort((a, b) => !!a.end - !!b.end || b.start - a.start || (a.key < b.key ? -1 : 1));
+    this.changed('attacks');
+  }
   addEvents(list) {
     const last = this.events.at(-1)?.n ?? 0;
     this.events = this.events.concat(list.filter((e) => e.n > last)).slice(-500);

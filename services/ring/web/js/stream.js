@@ -66,7 +66,7 @@ export class Stream {
     const { link } = this.store;
     if (this.lost) this.onState('lost', 'No connection to the service, trying again. What you see is old.');
     else if (!link.up) this.onState('down', 'The service has lost the brokers, trying again' + (link.reason ? ': ' + link.reason : '') + '. What you see is old.');
-    else if (!link.caught_up) this.onState('catching', 'Reading what the topics hold…');
+    else if (!link.caught_up) this.onState('catching', 'Reading what the topics hold…' + (link.reason ? ' ' + link.reason : ''));
     else this.onState('live', 'Live');
   }
 

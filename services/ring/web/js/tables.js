@@ -1,5 +1,5 @@
 // The tables: what is inside a node, attacks, leases, events.
-import { el, syncRows, num, pps, bps, span, clock, fate } from './text.js';
+import { el, syncRows, num, pps, bps, span, clock, moment, fate } from './text.js';
 import { levelNames } from './colour.js';
 
 const rowLimit = 200;
@@ -89,11 +89,13 @@ export class Tables {
   }
 
   attacks() {
-    const { body, note: p } = parts('attacks', ['When', 'Rule', 'Interface', 'What', 'Leases', 'Reason']);
-    syncRows(body, this.store.attacks.slice(0, rowLimit), (a) => a.rule + a.interface + a.began, (a) => [
-      a.ended ? `${clock(a.began)}–${clock(a.ended)}` : el('strong', { class: 'now' }, 'now, since ' + clock(a.began)), a.rule, a.interface,
-      `${a.action} ${a.match}`, a.ended ? `0 of ${a.total}` : `${a.leases} of ${a.total}`, a.reason]);
-    note(p, this.store.attacks.length ? '' : 'None.');
+    const { body, note: p } = parts('attacks', ['When', 'Attack', 'Where', 'Victim', 'At its peak', 'Sources', 'Action', 'Dropped']);
+    const now = this.store.now(), list = this.store.attacks;
+    syncRows(body, list.slice(0, rowLimit), (a) => a.key, (a) => [
+      when(a, now), `${a.rule} ${a.vector}`, el('button', { type: 'button', class: 'link', 'data-do': 'go', 'data-host': a.host, 'data-interface': a.interface }, `${a.host}/${a.interface}`),
+      a.destination ?? '', a.peak_pps ? `${pps(a.peak_pps)}, ${bps(a.peak_bps)}` : '–', num(a.sources),
+      `${done(a)}${a.leases > 1 ? `, ${num(a.leases)} leases` : ''}`, a.would ? `${num(a.dropped)} (would: ${num(a.would)})` : num(a.dropped)]);
+    note(p, list.length > rowLimit ? `${list.length - rowLimit} more` : list.length ? '' : 'None.');
   }
 
   leases() {
@@ -119,6 +121,17 @@ export class Tables {
     note(p, list.length ? '' : 'None.');
   }
 }
+
+/** When an attack was. One that goes on is told of every few seconds while it does
+ * anything: silence is said. */
+function when(a, now) {
+  if (a.end) return `${moment(a.start, now)}–${moment(a.end, now)}, ${span(a.end - a.start)}`;
+  const silent = now - a.updated > 60_000 ? el('span', { class: 'quiet' }, `, last news ${span(now - a.updated)} ago`) : null;
+  return el('span', {}, el('strong', { class: 'now' }, `now, since ${moment(a.start, now)}`), silent);
+}
+
+/** What is done about an attack: where a probe only observes, nothing is. */
+const done = (a) => (!a.mode || a.mode === 'enforce' || a.action === 'observe' ? a.action : `would ${a.action}`);
 
 const dropped = (n) => (n > 0 ? el('span', { class: 'hatched' }, num(n)) : '0');
 const rate = (r) => (r ? ` ${[r.pps ? num(r.pps) + ' pps' : '', r.bps ? bps(r.bps) : ''].filter(Boolean).join(', ')}` : '');

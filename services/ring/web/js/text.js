@@ -45,6 +45,12 @@ export function span(ms) {
 /** A moment in Unix milliseconds as local time. */
 export const clock = (ms) => (ms ? new Date(ms).toLocaleTimeString('en-GB') : '–');
 
+/** The same with its day, unless that is today (now, in Unix milliseconds). */
+export function moment(ms, now) {
+  const d = new Date(ms);
+  return (d.toDateString() === new Date(now).toDateString() ? '' : d.toLocaleDateString('en-GB', { day: 'numeric', month: 'short' }) + ' ') + clock(ms);
+}
+
 /** Makes body's rows those of list, in order. A row that has the same key stays
  * the same element, so that the focus stays in it; cells(item) returns the nodes
  * or texts of its cells, and a cell whose text did not change stays as it is. */
