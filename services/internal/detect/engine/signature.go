@@ -63,111 +63,23 @@ func (t *turn) signature(i int) {
 // total is what the interface has of a rule's class in its window, or infinite in
 // a record that does not say.
 func (t *turn) total(rule *rules.Signature) float64 {
-	switch {
-	case t.r.Window1s.Packets == 0 && t.r.Window10s.Packets == 0:
+	if t.r.Window1s.Packets == 0 && t.r.Window10s.Packets == 0 {
 		return math.Inf(1)
-	case rule.Window == time.Second:
-		return float64(t.r.Window1s.ByClass[rule.Class])
 	}
-	return float64(t.r.Window10s.ByClass[rule.Class])
+	of := &t.r.Window10s.ByClass
+	if rule.Window == time.Second {
+		of = &t.r.Window1s.ByClass
+	}
+	n := of[rule.Class]
+	if rule.Fragments.PerPacket > 0 {
+		n += of[schemas.ClassFragLater]
+	}
+	return float64(n)
 }
 
 // hasPort reports whether the targets of a class are told apart by port.
 func hasPort(c schemas.Class) bool {
 	return c == schemas.ClassSYN || c == schemas.ClassSYNACK || c == schemas.ClassUDP
-}
-
-// sum adds up the ports of each victim.
-func (t *turn) sum(v *rates.Target) {
-	i, ok := t.at[v.Destination]
-	if !ok {
-		i = len(t.victims)
-		t.at[v.Destination] = i
-		t.victims = append(t.victims, rates.Target{Destination: v.Destination, Class: v.Class, Protocol: v.Protocol})
-	}
-	s := &t.victims[i]
-	s.Packets1s += v.Packets1s
-	s.Packets10s += v.Packets10s
-	s.Sources1s += v.Sources1s
-	s.Sources10s += v.Sources10s
-}
-
-// scale makes up for the targets that the record has no place for: a flood at
-// random ports leaves a packet or two at each of thousands. Victims share what is
-// not listed as they share what is.
-func (t *turn) scale(rule *rules.Signature, c *crowd) {
-	var listed float64
-	one := rule.Window == time.Second
-	for j := range t.victims {
-		if one {
-			listed += float64(t.victims[j].Packets1s)
-		} else {
-			listed += float64(t.victims[j].Packets10s)
-		}
-	}
-	if listed == 0 || listed >= c.packets {
-		return
-	}
-	by := c.packets / listed
-	for j := range t.victims {
-		v := &t.victims[j]
-		for _, n := range []*uint64{&v.Packets1s, &v.Packets10s, &v.Sources1s, &v.Sources10s} {
-			*n = uint64(float64(*n) * by)
-		}
-	}
-}
-
-// crowd is what the record says of the sources of one class as a whole.
-type crowd struct {
-	packets           float64 // of the class on the interface
-	distinct          float64 // sources
-	heavy, heavyCount float64 // packets of sources over the rule's mean by themselves, and those sources
-	mute              float64 // share of the sources in the record that send nothing else of TCP
-}
-
-func (t *turn) crowd(rule *rules.Signature) crowd {
-	c := crowd{packets: float64(t.r.Window10s.ByClass[rule.Class])}
-	one := rule.Window == time.Second
-	if one {
-		c.packets = float64(t.r.Window1s.ByClass[rule.Class])
-	}
-	pick := func(short, long uint64) float64 {
-		if one {
-			return float64(short)
-		}
-		return float64(long)
-	}
-	switch rule.Class {
-	case schemas.ClassSYN:
-		c.distinct = pick(t.r.SYNSources1s, t.r.SYNSources10s)
-	case schemas.ClassSYNACK:
-		c.distinct = pick(t.r.SYNACKSources1s, t.r.SYNACKSources10s)
-	default:
-		c.distinct = pick(t.r.Sources1s, t.r.Sources10s)
-	}
-	if rule.PerSource == 0 && rule.Mute == 0 {
-		return c
-	}
-	var senders, mute float64
-	for i := range t.r.Top {
-		w := windowOf(&t.r.Top[i], rule.Window)
-		n := float64(w.ByClass[rule.Class])
-		if n == 0 {
-			continue
-		}
-		senders++
-		if w.ByClass[schemas.ClassTCPOther] == 0 {
-			mute++
-		}
-		if rule.PerSource > 0 && n > rule.PerSource {
-			c.heavy += n
-			c.heavyCount++
-		}
-	}
-	if senders > 0 {
-		c.mute = mute / senders
-	}
-	return c
 }
 
 // victim applies one rule to one victim and reports whether it holds.
@@ -180,7 +92,8 @@ func (t *turn) victim(set *rules.Set, rule *rules.Signature, v *rates.Target, c 
 	if rule.Window == time.Second {
 		packets, sources = float64(v.Packets1s), float64(v.Sources1s)
 	}
-	light := min(packets, c.packets-c.heavy)
+	later := t.later(rule, v, packets, needed)
+	light := min(packets, c.packets-c.heavy) + later
 	if sources >= saturated {
 		sources = min(light, max(sources, c.distinct))
 	}
@@ -198,7 +111,7 @@ func (t *turn) victim(set *rules.Set, rule *rules.Signature, v *rates.Target, c 
 		return false
 	}
 	t.attacked = true
-	x := found{rule: rule, packets: light, sources: sources, needed: needed}
+	x := found{rule: rule, packets: light, later: later, sources: sources, needed: needed}
 	if m, ok := signatureMatch(v); ok {
 		t.issue(&order{match: m, action: rule.Action, rate: rule.Rate, set: set, rule: rule.ID, found: x,
 			measured: light, threshold: rule.Packets, window: rule.Window})
@@ -209,40 +122,31 @@ func (t *turn) victim(set *rules.Set, rule *rules.Signature, v *rates.Target, c 
 	return true
 }
 
-// inside counts the packets from inside TCP connections to a victim.
-func (t *turn) inside(destination netip.Addr, window time.Duration) float64 {
-	for i := range t.r.Victims {
-		v := &t.r.Victims[i]
-		if v.Class != schemas.ClassTCPOther || v.Destination != destination {
-			continue
-		}
-		if window == time.Second {
-			return float64(v.Packets1s)
-		}
-		return float64(v.Packets10s)
-	}
-	return 0
-}
-
 // found is what a signature's rule has seen, to be told if something follows.
 type found struct {
 	rule                     *rules.Signature
 	packets, sources, needed float64
+	later                    float64 // of the packets, those without a port
 	also                     *rules.Also
 	alsoPackets              float64
 }
 
 func (x *found) explain() string {
 	r := x.rule
+	what := r.Class.String()
+	if x.later > 0 {
+		what = fmt.Sprintf("%v and their fragments", r.Class)
+	}
 	s := fmt.Sprintf("%s %s: %.0f %s in %v (≥ %.0f) from about %.0f sources (≥ %.0f)",
-		r.ID, r.Name, x.packets, r.Class, r.Window, r.Packets, x.sources, x.needed)
+		r.ID, r.Name, x.packets, what, r.Window, r.Packets, x.sources, x.needed)
 	if x.also != nil {
 		s += fmt.Sprintf("; with it %.0f %s in %v (≥ %.0f)", x.alsoPackets, x.also.Class, r.Window, x.also.Packets)
 	}
 	return s
 }
 
-// also covers the victim's packets of another class.
+// also covers the victim's packets of another class. Fragments that made the rule
+// hold are covered however few they are.
 func (t *turn) also(set *rules.Set, a *rules.Also, destination netip.Addr, x found) {
 	for i := range t.r.Victims {
 		v := &t.r.Victims[i]
@@ -250,20 +154,23 @@ func (t *turn) also(set *rules.Set, a *rules.Also, destination netip.Addr, x fou
 		if x.rule.Window == time.Second {
 			n = float64(v.Packets1s)
 		}
-		if v.Class != a.Class || v.Destination != destination || n < a.Packets || hasPort(v.Class) && v.Port == 0 {
+		counted := x.later > 0 && v.Class == schemas.ClassFragLater && v.Protocol == protocolUDP
+		if v.Class != a.Class || v.Destination != destination || n < a.Packets && !counted || hasPort(v.Class) && v.Port == 0 {
 			continue
 		}
 		m, ok := signatureMatch(v)
 		if !ok {
 			continue
 		}
-		x.also, x.alsoPackets = a, n
-		action, rate := x.rule.Action, x.rule.Rate
-		if a.Action != "" {
-			action, rate = a.Action, a.Rate
+		o := order{match: m, action: x.rule.Action, rate: x.rule.Rate, set: set, rule: x.rule.ID, found: x,
+			measured: x.packets, threshold: x.rule.Packets, window: x.rule.Window}
+		if n >= a.Packets {
+			o.found.also, o.found.alsoPackets, o.measured, o.threshold = a, n, n, a.Packets
 		}
-		t.issue(&order{match: m, action: action, rate: rate, set: set, rule: x.rule.ID, found: x,
-			measured: n, threshold: a.Packets, window: x.rule.Window})
+		if a.Action != "" {
+			o.action, o.rate = a.Action, a.Rate
+		}
+		t.issue(&o)
 	}
 }
 

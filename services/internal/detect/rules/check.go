@@ -193,6 +193,11 @@ func (c *setChecker) signature(s *Signature, index int) {
 	c.want(s.Mute >= 0 && s.Mute <= 1, "0 to 1", under("mute")...)
 	c.want(len(s.Ports) == 0 || s.Class == schemas.ClassUDP || s.Class == schemas.ClassSYNACK, "no ports: only udp and synack are told apart by source port", under("ports")...)
 	c.want(len(s.Shared.Ports) == 0 || s.Shared.Sources >= 1, "1 or more", under("shared", "sources")...)
+	f := &s.Fragments
+	c.want(f.PerPacket == 0 || s.Class == schemas.ClassUDP, "0: only udp has fragments that count", under("fragments", "per_packet")...)
+	c.want(f.PerPacket >= 0, "0 or more", under("fragments", "per_packet")...)
+	c.want(f.MeanFrame >= 0, "bytes, 0 or more", under("fragments", "mean_frame")...)
+	c.want(f.Sources >= 0 && f.Sources <= 1, "0 to 1", under("fragments", "sources")...)
 	for j := range s.Also {
 		i := strconv.Itoa(j)
 		s.Also[j].Class = c.class(s.Also[j].ClassName, under("also", i, "class")...)

@@ -86,10 +86,19 @@ type Signature struct {
 	Ports     []uint16        `yaml:"ports"`      // source ports; empty: any
 	Shared    Shared          `yaml:"shared"`     // besides ports
 	Vote      bool            `yaml:"vote"`       // the baseline must agree that there is more than usual
+	Fragments LaterFragments  `yaml:"fragments"`
 	Also      []Also          `yaml:"also"`
 	Action    commands.Action `yaml:"action"`
 	Rate      uint64          `yaml:"rate"`
 	Class     schemas.Class   `yaml:"-"`
+}
+
+// LaterFragments says which later fragments, which have no port, count as packets of
+// a signature's port: those of large answers.
+type LaterFragments struct {
+	PerPacket float64 `yaml:"per_packet"` // at most so many for each packet of the port; 0: none count
+	MeanFrame float64 `yaml:"mean_frame"` // bytes, at least, of the port's packets: what is small is not in fragments
+	Sources   float64 `yaml:"sources"`    // share of the sources that the rule asks for, at least, from which fragments come
 }
 
 // Shared are source ports from which much legitimate traffic of many peers comes,
