@@ -38,18 +38,39 @@ func Encode(r Record) ([]byte, error) {
 
 // Decode is the inverse of Encode. The error is a *schemas.RecordError.
 func Decode(value []byte) (Record, error) {
+	var r Record
+	if len(value) > MaxValueBytes || !scan(value, &r) {
+		var err error
+		if r, err = decodeAny(value); err != nil {
+			return Record{}, err
+		}
+	}
+	if err := check(&r); err != nil {
+		return Record{}, err
+	}
+	return r, nil
+}
+
+// covered turns seconds into a duration, and refuses what no aggregator covers.
+func covered(seconds float64) (time.Duration, bool) {
+	return time.Duration(math.Round(seconds * float64(time.Second))), seconds >= 0 && seconds <= 86_400
+}
+
+// decodeAny reads what anyone may have written.
+func decodeAny(value []byte) (Record, error) {
 	var w wire
 	if err := schemas.DecodeJSON("rates", value, MaxValueBytes, Version, &w); err != nil {
 		return Record{}, err
 	}
-	if !(w.Covered >= 0 && w.Covered <= 86_400) {
+	span, ok := covered(w.Covered)
+	if !ok {
 		return Record{}, schemas.Refuse(schemas.FaultField, "covered_seconds is %v", w.Covered)
 	}
 	r := Record{
 		Host: w.Host, Interface: w.Interface, BootID: w.BootID, Seq: w.Seq, Start: w.Start, End: w.End,
 		PPS: w.PPS, BPS: w.BPS, DroppedPPS: w.DroppedPPS, PPSEWMA: w.PPSEWMA,
 		Window1s: w.Window1s.counts(), Window10s: w.Window10s.counts(),
-		Covered: time.Duration(math.Round(w.Covered * float64(time.Second))),
+		Covered: span,
 		NonIP1s: w.NonIP, Malformed1s: w.Malformed,
 		Sources1s: w.Sources, Sources10s: w.Sources10s,
 		SYNSources1s: w.SYNSources, SYNSources10s: w.SYNSources10s,
@@ -64,9 +85,6 @@ func Decode(value []byte) (Record, error) {
 			Source: s.Source, PPS: s.PPS, BPS: s.BPS, PortPairs: s.PortPairs,
 			Window1s: s.Window1s.counts(), Window10s: s.Window10s.counts(),
 		})
-	}
-	if err := check(&r); err != nil {
-		return Record{}, err
 	}
 	return r, nil
 }
