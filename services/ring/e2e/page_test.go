@@ -181,11 +181,11 @@ func TestAttacksLeasesAndEvents(t *testing.T) {
 		return fmt.Sprintf(`(document.querySelector(%q)?.innerText.replaceAll("\t", " ") ?? "")`, `#attacks tr[data-key="`+r.Key()+`"]`)
 	}
 	old.Start = old.Start.UTC().Truncate(time.Millisecond)
-	until(t, ctx, 3*time.Second, `/^\d+ \w+ [\d:]+–\d+ \w+ [\d:]+, 90 s R3 UDP flood from one source edge-1\/eth0 +4,321 pps, 2.07 Mbit\/s 240 would drop 0 \(would: 77,000\)$/.test(`+row(old)+`)`)
+	until(t, ctx, 3*time.Second, `/^\d+ \w+ [\d:]+–\d+ \w+ [\d:]+, 90 s R3 UDP flood from one source edge-1\/eth0 4,321 pps, 2.07 Mbit\/s 240 would drop 0 \(would: 77,000\)$/.test(`+row(old)+`)`)
 	a := synFlood()
 	a.Start = a.Start.UTC().Truncate(time.Millisecond)
 	s.play.Attack(t, a)
-	until(t, ctx, 3*time.Second, `/^now, since [\d:]+ S1 spoofed SYN flood edge-1\/eth0 192.0.2.80 4,321 pps, 2.07 Mbit\/s 240 rate-limit 0$/.test(`+row(a)+`)`)
+	until(t, ctx, 3*time.Second, `/^now, since [\d:]+ S1 spoofed SYN flood edge-1\/eth0 → 192.0.2.80 4,321 pps, 2.07 Mbit\/s 240 rate-limit 0$/.test(`+row(a)+`)`)
 	a.PeakPPS, a.Dropped, a.Action, a.Leases = 9_999, 123_456, commands.Drop, 2
 	s.play.Attack(t, a)
 	until(t, ctx, 3*time.Second, row(a)+`.includes("9,999 pps") && `+row(a)+`.includes("drop, 2 leases 123,456")`)

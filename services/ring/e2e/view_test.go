@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 func TestLayers(t *testing.T) {
 	s := start(t, false)
 	s.play.Fleet(4, 3, 6)
-	s.play.Add("edge-2", "eth9", ringtest.Source{Addr: attacker, PPS: 4321, Class: schemas.ClassSYN})
+	flooded := s.play.Add("edge-2", "eth9", ringtest.Source{Addr: attacker, PPS: 4321, Class: schemas.ClassSYN})
 	s.play.Add("edge-3", "eth9", ringtest.Source{Addr: attacker, PPS: 1800, Class: schemas.ClassICMP})
 	s.run(t)
 	ctx := browser(t, 1400, 900)
@@ -25,11 +26,12 @@ func TestLayers(t *testing.T) {
 		return `(() => { const r = weir.stack.rings[` + string(rune('0'+layer)) + `].ring; return weir.colours.level(r.items.find((x) => x.kind === "interface" && x.key === "` + key + `").pps); })()`
 	}
 	until(t, ctx, 3*time.Second, `weir.stack.rings.every((r) => r.ring.items.length > 0)`)
-	// Each layer has its own counters: a SYN flood is red in transport, an ICMP
-	// flood green in network and nothing in transport.
-	until(t, ctx, 3*time.Second, level(2, "edge-2/eth9")+" === 4 && "+level(1, "edge-2/eth9")+" === 0")
-	until(t, ctx, 3*time.Second, level(1, "edge-3/eth9")+" === 3 && "+level(2, "edge-3/eth9")+" === 0")
-	until(t, ctx, 3*time.Second, level(3, "edge-2/eth9")+" === 4 && "+level(0, "edge-3/eth9")+" === 3")
+	// Each layer has its own counters: a SYN flood is red up to its port, an ICMP
+	// flood green up to the network layer and nothing above.
+	for layer := range 4 {
+		until(t, ctx, 3*time.Second, level(layer, "edge-2/eth9")+" === 4")
+		until(t, ctx, 3*time.Second, level(layer, "edge-3/eth9")+fmt.Sprintf(" === %d", []int{3, 3, 0, 0}[layer]))
+	}
 	shot(t, ctx, "layers")
 	before := js[string](t, ctx, `weir.stack.world.style.transform`)
 	do(t, ctx, chromedp.DragAndDropXY(300, 400, 380, 380, 5))
@@ -41,7 +43,29 @@ func TestLayers(t *testing.T) {
 	parts := func(layer int) string {
 		return `weir.stack.rings[` + string(rune('0'+layer)) + `].ring.items.filter((x) => x.kind === "part").map((x) => x.label).join()`
 	}
-	until(t, ctx, 3*time.Second, parts(2)+` === "SYN" && `+parts(0)+` === "IP" && `+parts(1)+` === "none"`)
+	until(t, ctx, 3*time.Second, parts(0)+` === "IP" && `+parts(1)+` === "TCP" && `+parts(2)+` === "SYN" && `+parts(3)+` === "tcp 443"`)
+	// And so does the table, which needs no eyes and no mouse.
+	row := func(layer string, n int) string {
+		return fmt.Sprintf(`(document.querySelector('#counters tr[data-key="%s|%d"]')?.innerText.replaceAll("\t", " ").trim() ?? "")`, layer, n)
+	}
+	for _, want := range []struct {
+		layer string
+		n     int
+		text  string
+	}{
+		{"Application port", 0, "Application port SYN, SYN-ACK, UDP 4,321"}, {"Application port", 1, "to tcp 443 4,321 2.07 Mbit/s 1 0"},
+		{"Transport", 1, "SYN 4,321"}, {"Network", 1, "TCP 4,321"}, {"Network", 2, "to 192.0.2.80 4,321 2.07 Mbit/s 1 0"},
+		{"Link", 1, "IP 4,321 2.07 Mbit/s  0"},
+	} {
+		until(t, ctx, 3*time.Second, row(want.layer, want.n)+fmt.Sprintf(" === %q", want.text))
+	}
+	shot(t, ctx, "layers-interface")
+	// What the pointer is on says so too, and goes on saying it as it changes.
+	p := js[struct{ X, Y float64 }](t, ctx, `(() => { const b = weir.stack.rings[3].ring.element.querySelector("canvas").getBoundingClientRect(); return { X: b.left + b.width * 0.85, Y: b.top + b.height / 2 }; })()`)
+	do(t, ctx, chromedp.MouseEvent("mouseMoved", p.X, p.Y))
+	until(t, ctx, 3*time.Second, `/Application port: 4,321 pps/.test(document.getElementById("tip").innerText) && document.getElementById("tip").innerText.includes("1 sources")`)
+	s.play.Do(func() { flooded.Sources[0].PPS = 6543 })
+	until(t, ctx, 3*time.Second, `document.getElementById("tip").innerText.includes("Application port: 6,543 pps")`)
 	do(t, ctx, chromedp.Click("#flat"))
 	until(t, ctx, 2*time.Second, `!weir.stack && !document.getElementById("ring").hidden`)
 }

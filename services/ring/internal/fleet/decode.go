@@ -16,7 +16,6 @@ type Head struct {
 	PPS, BPS, DroppedPPS       float64
 	Packets                    uint64
 	ByClass                    [schemas.NumClasses]uint64
-	PortPackets                uint64 // of all ports that the record names
 	NonIP, Malformed           uint64
 	Sources                    uint64
 	LostWindows                uint64
@@ -30,9 +29,6 @@ func toHead(r *rates.Record) Head {
 		Host: r.Host, Interface: r.Interface, BootID: r.BootID, Seq: r.Seq, PPS: r.PPS, BPS: r.BPS, DroppedPPS: r.DroppedPPS,
 		Packets: r.Window1s.Packets, ByClass: r.Window1s.ByClass, NonIP: r.NonIP1s, Malformed: r.Malformed1s, Sources: r.Sources1s,
 		LostWindows: r.LostWindows, Covered: r.Covered.Seconds(), Complete: r.Complete, Truncated: r.Truncated, Stale: r.Stale,
-	}
-	for _, p := range r.Ports {
-		h.PortPackets += p.Packets1s
 	}
 	return h
 }
@@ -123,8 +119,6 @@ func (w *walk) member(name, v []byte) {
 		w.h.LostWindows = w.uint(v)
 	case "stale":
 		w.h.Stale = w.bool(v)
-	case "ports":
-		w.array(v, func(port []byte) { w.object(port, w.port) })
 	}
 }
 
@@ -138,12 +132,6 @@ func (w *walk) window(name, v []byte) {
 				w.h.ByClass[c] = w.uint(v)
 			}
 		})
-	}
-}
-
-func (w *walk) port(name, v []byte) {
-	if string(name) == "packets" {
-		w.h.PortPackets += w.uint(v)
 	}
 }
 

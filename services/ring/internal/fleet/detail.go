@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"time"
@@ -13,8 +14,11 @@ import (
 type Detail struct {
 	Seq     uint64
 	Sources []rates.Source // the heaviest by packets over 1 s first
-	Victims []rates.Target
-	Ports   []rates.Target
+	// Destinations are sums over classes and ports, of which only the destination
+	// and what is counted are set; Sources1s is that of the heaviest of them, since
+	// nobody knows how many are the same.
+	Destinations []rates.Target
+	Ports        []rates.Target
 }
 
 // Detail decodes the sources of i, once per record. They are sorted by packets
@@ -26,7 +30,7 @@ func (i *Interface) Detail() *Detail {
 	}
 	d := &Detail{Seq: i.Rates.Seq}
 	if r, err := rates.Decode(i.value); err == nil {
-		d.Sources, d.Victims, d.Ports = r.Top, r.Victims, r.Ports
+		d.Sources, d.Destinations, d.Ports = r.Top, destinations(r.Victims), r.Ports
 	}
 	slices.SortFunc(d.Sources, func(a, b rates.Source) int {
 		switch {
@@ -38,13 +42,35 @@ func (i *Interface) Detail() *Detail {
 		return a.Source.Compare(b.Source)
 	})
 	slices.SortFunc(d.Ports, func(a, b rates.Target) int {
-		if a.Packets1s != b.Packets1s {
-			return sign(float64(b.Packets1s) - float64(a.Packets1s))
-		}
-		return int(a.Port) - int(b.Port)
+		return cmp.Or(cmp.Compare(b.Packets1s, a.Packets1s), cmp.Compare(a.Port, b.Port))
 	})
 	i.detail = d
 	return d
+}
+
+// destinations adds up what goes to each address, the heaviest first.
+func destinations(victims []rates.Target) []rates.Target {
+	var out []rates.Target
+	at := make(map[netip.Addr]int)
+	for _, v := range victims {
+		n, ok := at[v.Destination]
+		if !ok {
+			n = len(out)
+			at[v.Destination] = n
+			out = append(out, rates.Target{Destination: v.Destination})
+		}
+		d := &out[n]
+		d.Packets1s += v.Packets1s
+		d.Packets10s += v.Packets10s
+		d.Bytes1s += v.Bytes1s
+		d.Dropped1s += v.Dropped1s
+		d.Sources1s = max(d.Sources1s, v.Sources1s)
+		d.Sources10s = max(d.Sources10s, v.Sources10s)
+	}
+	slices.SortFunc(out, func(a, b rates.Target) int {
+		return cmp.Or(cmp.Compare(b.Packets1s, a.Packets1s), a.Destination.Compare(b.Destination))
+	})
+	return out
 }
 
 func sign(d float64) int {

@@ -52,23 +52,6 @@ func (w *walk) object(b []byte, fn func(name, value []byte)) {
 	}
 }
 
-// array calls fn with each element of the JSON array in b.
-func (w *walk) array(b []byte, fn func([]byte)) {
-	if len(b) < 2 || b[0] != '[' || b[len(b)-1] != ']' {
-		w.failed = true
-		return
-	}
-	for b = bytes.TrimLeft(b[1:len(b)-1], " \t\r\n"); len(b) > 0; b = bytes.TrimLeft(b, ", \t\r\n") {
-		end := skip(b)
-		if end == 0 {
-			w.failed = true
-			return
-		}
-		fn(b[:end])
-		b = b[end:]
-	}
-}
-
 // skip returns the end of the JSON value that b begins with, 0 if it has none.
 func skip(b []byte) int {
 	depth := 0

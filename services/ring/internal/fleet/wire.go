@@ -58,7 +58,7 @@ func (i *Interface) encodeInfo() []byte {
 // appendRow appends what changes always, as a JSON array:
 //
 //	[id, pps, bps, dropped_pps, baseline_pps (-1: unknown yet), sources, age_ms, flags,
-//	 lost_windows, non_ip, malformed, port_pps, class pps...]
+//	 lost_windows, non_ip, malformed, class pps...]
 //
 // Rates are rounded to whole numbers, and classes end with the last that is not
 // zero: a row is some 60 bytes, and a fleet of 1,000 sends four a second.
@@ -83,7 +83,7 @@ func (i *Interface) appendRow(b []byte, now time.Time) []byte {
 	b = append(b, '[')
 	b = strconv.AppendUint(b, uint64(i.ID), 10)
 	for _, v := range [...]float64{r.PPS, r.BPS, r.DroppedPPS, i.baseline, float64(r.Sources), float64(age), float64(flags),
-		float64(r.LostWindows), float64(r.NonIP), float64(r.Malformed), float64(r.PortPackets)} {
+		float64(r.LostWindows), float64(r.NonIP), float64(r.Malformed)} {
 		b = append(b, ',')
 		b = appendWhole(b, v)
 	}

@@ -11,6 +11,7 @@ import (
 const (
 	maxLeases  = 500 // the newest
 	maxSources = 50  // per interface, the heaviest
+	maxTargets = 12  // ports and destinations per interface, likewise
 	maxEvents  = 200 // in a snapshot
 
 	detailsPerTick = 10 // interfaces whose sources one browser gets

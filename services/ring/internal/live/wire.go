@@ -183,9 +183,9 @@ type source struct {
 
 type target struct {
 	Destination string  `json:"destination,omitempty"`
-	Class       string  `json:"class"`
-	Protocol    string  `json:"protocol"`
-	Port        uint16  `json:"port"`
+	Class       string  `json:"class,omitempty"`
+	Protocol    string  `json:"protocol,omitempty"`
+	Port        uint16  `json:"port,omitempty"`
 	PPS         uint64  `json:"pps"`
 	Dropped     uint64  `json:"dropped"`
 	BPS         float64 `json:"bps"`
@@ -201,7 +201,8 @@ func (h *Hub) encodeDetail(i *fleet.Interface, now time.Time) []byte {
 		Total   uint64   `json:"total"`
 		Sources []source `json:"sources"`
 		Ports   []target `json:"ports"`
-		Victims []target `json:"victims"`
+		// Destinations are the heaviest of the addresses that packets go to.
+		Destinations []target `json:"destinations"`
 	}{ID: i.ID, Seq: d.Seq, Age: max(0, now.Sub(i.RatesAt).Milliseconds()), Total: i.Rates.Sources, Sources: []source{}}
 	for _, s := range d.Sources[:min(len(d.Sources), maxSources)] {
 		class, classes := classesOf(&s)
@@ -210,7 +211,7 @@ func (h *Hub) encodeDetail(i *fleet.Interface, now time.Time) []byte {
 			Class: class, Classes: classes, Last10s: s.Window10s.Packets, State: h.leases.State(i.Host, i.Interface, s.Source, now),
 		})
 	}
-	out.Ports, out.Victims = targets(d.Ports), targets(d.Victims)
+	out.Ports, out.Destinations = targets(d.Ports), targets(d.Destinations)
 	return encode(out)
 }
 
@@ -238,10 +239,12 @@ func classesOf(s *rates.Source) (string, []any) {
 
 func targets(list []rates.Target) []target {
 	out := []target{}
-	for _, t := range list[:min(len(list), 12)] {
-		w := target{Class: t.Class.String(), Port: t.Port, PPS: t.Packets1s, Dropped: t.Dropped1s, BPS: 8 * float64(t.Bytes1s), Sources: t.Sources1s}
-		if t.Destination.IsValid() {
+	for _, t := range list[:min(len(list), maxTargets)] {
+		w := target{PPS: t.Packets1s, Dropped: t.Dropped1s, BPS: 8 * float64(t.Bytes1s), Sources: t.Sources1s}
+		if t.Destination.IsValid() { // over all classes and ports
 			w.Destination = t.Destination.String()
+		} else {
+			w.Class, w.Port = t.Class.String(), t.Port
 		}
 		if t.Protocol != 0 {
 			w.Protocol = schemas.FormatProtocol(t.Protocol)

@@ -220,17 +220,25 @@ func (p *Play) rates(i *Interface) rates.Record {
 			}
 			ports[port].Packets1s += n
 			ports[port].Packets10s += 10 * n
+			ports[port].Bytes1s += 60 * n
+			ports[port].Dropped1s += c.Dropped
+			ports[port].Sources1s++
 		}
 	}
 	for _, t := range ports {
 		r.Ports = append(r.Ports, *t)
+		t.Destination = Victim
+		r.Victims = append(r.Victims, *t)
 	}
 	return r
 }
 
+// Victim is where packets with a port go, on every interface.
+var Victim = netip.MustParseAddr("192.0.2.80")
+
 func portOf(c schemas.Class) (uint16, uint8) {
 	switch c {
-	case schemas.ClassSYN, schemas.ClassTCPOther:
+	case schemas.ClassSYN:
 		return 443, 6
 	case schemas.ClassUDP:
 		return 53, 17

@@ -35,9 +35,9 @@ export class Colours {
 
   of(level) { return palettes[this.palette][level]; }
 
-  /** What the legend says: [level, text]. */
-  legend() {
-    if (this.scale === 'auto') return [[0, '0'], [1, '≤ 1.5 × usual'], [2, '≤ 3 ×'], [3, '≤ 6 ×'], [4, 'above']];
+  /** What the legend says of a scale: [level, text]. */
+  legend(scale) {
+    if (scale === 'auto') return [[0, '0'], [1, '≤ 1.5 × usual'], [2, '≤ 3 ×'], [3, '≤ 6 ×'], [4, 'above']];
     const [a, b, c] = this.bounds.map((n) => n.toLocaleString('en-GB'));
     const next = (n) => (n + 1).toLocaleString('en-GB');
     return [[0, '0'], [1, `1–${a} pps`], [2, `${next(this.bounds[0])}–${b}`], [3, `${next(this.bounds[1])}–${c}`], [4, 'above']];

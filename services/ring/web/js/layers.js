@@ -2,7 +2,8 @@
 // that it needs no WebGL. Turned with the mouse or the arrow keys.
 import { Ring } from './ring.js';
 import { el } from './text.js';
-import { layers, sectors } from './layout.js';
+import { sectors } from './layout.js';
+import { layers } from './counters.js';
 
 /** Whether the browser can; else the flat view stays. */
 export const canStack = () => CSS.supports('transform-style', 'preserve-3d');
@@ -73,6 +74,9 @@ export class Stack {
       r.ring.show(items);
     }
   }
+
+  /** The sectors drawn in a layer. */
+  items(layer) { return this.rings.find((r) => r.layer === layer)?.ring.items ?? []; }
 
   theme() { for (const r of this.rings) r.ring.theme(); }
 

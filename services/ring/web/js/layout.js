@@ -1,20 +1,5 @@
 // Turns the picture into sectors: pure functions, no drawing.
 
-/** The layers of the 3D view, from below: what belongs to each, and its parts. */
-export const layers = [
-  { name: 'Link', of: (i) => i.pps + i.nonIP + i.malformed, parts: (i) => [['IP', i.pps], ['not IP', i.nonIP], ['malformed', i.malformed]] },
-  { name: 'Network', of: (i) => i.classRate(5) + i.classRate(6) + i.classRate(7), parts: (i) => [['ICMP', i.classRate(5)], ['later fragments', i.classRate(6)], ['other IP', i.classRate(7)]] },
-  { name: 'Transport', of: (i) => i.classRate(0) + i.classRate(1) + i.classRate(2) + i.classRate(3) + i.classRate(4), parts: (i) => [['SYN', i.classRate(0)], ['SYN-ACK', i.classRate(1)], ['RST', i.classRate(2)], ['other TCP', i.classRate(3)], ['UDP', i.classRate(4)]] },
-  { name: 'Application port', of: (i) => i.ports, parts: (i) => ports(i) },
-];
-
-function ports(i) {
-  const named = (i.detail?.ports ?? []).slice(0, 6).map((p) => [`${p.protocol || p.class} ${p.port}`, p.pps]);
-  const rest = i.ports - named.reduce((sum, p) => sum + p[1], 0);
-  if (rest > 0) named.push([named.length ? 'other ports' : 'ports', rest]);
-  return named;
-}
-
 const top = -Math.PI / 2;
 const minArc = 0.006; // radians below which a source is not worth an arc of its own
 const maxArcs = 24; // sources of one interface
@@ -41,8 +26,9 @@ export function sectors(store, root, options) {
   const out = [];
   const list = store.under(root);
   const total = store.sum(list);
-  const value = options.layer ? (i) => options.layer.of(i) : (i) => i.pps;
-  out.push({ kind: 'centre', key: '', node: root, a0: 0, a1: 2 * Math.PI, r0: 0, r1: r.centre, label: centreLabel(root), pps: total.pps, dropped: total.dropped, stale: list.length > 0 && total.stale === list.length });
+  const value = options.layer ? options.layer.of : (i) => i.pps;
+  const lost = options.layer ? options.layer.dropped ?? (() => 0) : (i) => i.dropped;
+  out.push({ kind: 'centre', key: '', node: root, a0: 0, a1: 2 * Math.PI, r0: 0, r1: r.centre, label: centreLabel(root), pps: options.layer ? over(list, value) : total.pps, dropped: options.layer ? over(list, lost) : total.dropped, stale: list.length > 0 && total.stale === list.length });
   if (level === 'interface') {
     const whole = { node: root, i: list[0], a0: top, a1: top + 2 * Math.PI, pps: list[0] ? value(list[0]) : 0 };
     if (list[0] && options.layer && whole.pps < 0.5) out.push({ kind: 'part', key: list[0].key + '|none', ...whole, r0: r.source[0], r1: r.source[1], dropped: 0, baseline: -1, label: 'none' });
@@ -60,7 +46,7 @@ export function sectors(store, root, options) {
     let rate = 0, dropped = 0, fresh = 0;
     for (const i of interfaces) {
       const width = (2 * Math.PI * weight(i, options.size)) / sum;
-      const s = { kind: 'interface', key: i.key, node: { host, interface: i.name }, i, a0: a, a1: a + width, r0: r.interface[0], r1: r.interface[1], pps: value(i), dropped: options.layer ? 0 : i.dropped, baseline: options.layer ? -1 : i.baseline, stale: i.stale, label: i.name };
+      const s = { kind: 'interface', key: i.key, node: { host, interface: i.name }, i, a0: a, a1: a + width, r0: r.interface[0], r1: r.interface[1], pps: value(i), dropped: lost(i), baseline: options.layer ? -1 : i.baseline, stale: i.stale, label: i.name };
       out.push(s);
       if (options.layer) pushParts(out, i, s, r.source, options.layer);
       else if (options.arcs) pushSources(out, i, a, a + width, r.source, options);
@@ -71,6 +57,8 @@ export function sectors(store, root, options) {
   }
   return out;
 }
+
+const over = (list, of) => list.reduce((sum, i) => sum + (i.stale ? 0 : of(i)), 0);
 
 const centreLabel = (root) => (root.interface ? root.host + '\n' + root.interface : root.host ?? 'Fleet');
 
@@ -101,10 +89,10 @@ function pushSources(out, i, a0, a1, [r0, r1], options) {
 function pushParts(out, i, s, [r0, r1], layer) {
   if (i.stale || s.pps < 0.5) return;
   let a = s.a0;
-  for (const [name, rate] of layer.parts(i)) {
-    const w = ((s.a1 - s.a0) * rate) / s.pps;
+  for (const p of layer.parts(i)) {
+    const w = ((s.a1 - s.a0) * p.pps) / s.pps;
     if (w < minArc / 2) continue;
-    out.push({ kind: 'part', key: i.key + '|' + name, node: s.node, i, a0: a, a1: Math.min(a + w, s.a1), r0, r1, pps: rate, dropped: 0, baseline: -1, label: name });
+    out.push({ kind: 'part', key: i.key + '|' + p.name, node: s.node, i, a0: a, a1: Math.min(a + w, s.a1), r0, r1, pps: p.pps, dropped: p.dropped ?? 0, baseline: -1, label: p.label ?? p.name });
     a += w;
   }
 }

@@ -99,14 +99,18 @@ class Page {
     $('layers').setAttribute('aria-pressed', String(stacked));
     $('ring').hidden = stacked;
     $('stack').hidden = !stacked;
+    $('counters').hidden = !stacked;
     if (stacked) this.stack ??= new Stack($('stack'), this.store, this.colours, this.on);
     else { this.stack?.dispose(); this.stack = null; }
     this.tip.hide();
+    this.legend();
+    this.slow();
     this.soon();
   }
 
   legend() {
-    $('legend').replaceChildren(...this.colours.legend().map(([level, text]) => el('li', {}, el('span', { class: `swatch level-${level}` }), text)),
+    // What is usual is known of an interface, not of its layers.
+    $('legend').replaceChildren(...this.colours.legend(this.stack ? 'report' : this.colours.scale).map(([level, text]) => el('li', {}, el('span', { class: `swatch level-${level}` }), text)),
       el('li', {}, el('span', { class: 'swatch hatched' }), 'dropped'), el('li', {}, el('span', { class: 'swatch stale' }), 'stale'));
   }
 
@@ -155,8 +159,10 @@ class Page {
       this.frame = 0;
       const root = this.root();
       this.facts();
-      if (this.stack) this.stack.show(root, this.size);
-      else {
+      if (this.stack) {
+        this.stack.show(root, this.size);
+        if (this.tip.layer) this.tip.renew(this.stack.items(this.tip.layer));
+      } else {
         const items = sectors(this.store, root, { size: this.size, arcs: true, maxArcs: root.interface ? 50 : 24 });
         // A server has the colour of its worst interface: red must be seen from afar.
         for (const s of items) if (s.kind === 'host') s.hostColour = this.colours.of(this.worst(s.node.host));
@@ -196,6 +202,7 @@ class Page {
   slow() {
     this.facts();
     this.tables.contents(this.node);
+    if (this.stack) this.tables.counters(this.node);
     this.tables.leases();
     this.tables.attacks();
     this.tables.events();

@@ -131,7 +131,7 @@ export class Ring {
     const mid = (s.a0 + s.a1) / 2;
     // Along the arc where it is long enough, else from the middle outwards. An
     // address is long, and its arc changes: it turns later.
-    const address = s.kind === 'source' || s.kind === 'rest' || s.kind === 'part';
+    const address = s.kind === 'source' || s.kind === 'rest';
     const wide = px * ((s.r0 + s.r1) / 2 / s.r1) > (address ? 220 : 70);
     const r = R * (s.r0 + s.r1) / 2;
     let rotation = wide ? -mid - Math.PI / 2 : -mid;

@@ -2,7 +2,7 @@
 
 const flagStale = 1, flagIncomplete = 2, flagTruncated = 4, flagNoRates = 8;
 export const staleAfter = 15_000; // ms, as the service's
-const firstClass = 12;
+const firstClass = 11;
 
 /** One interface. */
 class Interface {
@@ -18,7 +18,6 @@ class Interface {
   get lost() { return this.row[8] ?? 0; }
   get nonIP() { return this.row[9] ?? 0; }
   get malformed() { return this.row[10] ?? 0; }
-  get ports() { return this.row[11] ?? 0; }
   get flags() { return this.row[7] ?? flagNoRates; }
   classRate(c) { return this.row[firstClass + c] ?? 0; }
 

@@ -1,6 +1,7 @@
 // The tables: what is inside a node, attacks, leases, events.
 import { el, syncRows, num, pps, bps, span, clock, moment, fate } from './text.js';
 import { levelNames } from './colour.js';
+import { counters, layers } from './counters.js';
 
 const rowLimit = 200;
 
@@ -88,12 +89,23 @@ export class Tables {
     return el('span', { class: 'buttons' }, button('why', 'Why'), ...(this.can() ? [button('drop', 'Block'), button('rate-limit', 'Limit'), button('allow', 'Allow')] : []));
   }
 
+  /** What each layer counts of a node: the 3D view in words. */
+  counters(node) {
+    const { body } = parts('counters', ['Layer', 'What', 'Packets/s', 'Rate', 'Sources', 'Dropped']);
+    const list = this.store.under(node);
+    const rows = layers.toReversed().flatMap((layer) => counters(layer, list).map((c, n) => ({ layer, c, n })));
+    syncRows(body, rows, (r) => r.layer.name + '|' + r.n, ({ layer, c, n }) => [
+      n ? '' : el('strong', {}, layer.name), n ? el('span', {}, swatch(this.colours.level(c.pps)), c.name) : el('strong', {}, swatch(this.colours.level(c.pps)), c.name),
+      num(c.pps), c.bps === undefined ? '' : bps(c.bps), c.sources === undefined ? '' : num(c.sources), c.dropped === undefined ? '' : dropped(c.dropped)]);
+  }
+
   attacks() {
-    const { body, note: p } = parts('attacks', ['When', 'Attack', 'Where', 'Victim', 'At its peak', 'Sources', 'Action', 'Dropped']);
+    const { body, note: p } = parts('attacks', ['When', 'Attack', 'Where', 'At its peak', 'Sources', 'Action', 'Dropped']);
     const now = this.store.now(), list = this.store.attacks;
     syncRows(body, list.slice(0, rowLimit), (a) => a.key, (a) => [
-      when(a, now), `${a.rule} ${a.vector}`, el('button', { type: 'button', class: 'link', 'data-do': 'go', 'data-host': a.host, 'data-interface': a.interface }, `${a.host}/${a.interface}`),
-      a.destination ?? '', a.peak_pps ? `${pps(a.peak_pps)}, ${bps(a.peak_bps)}` : '–', num(a.sources),
+      when(a, now), `${a.rule} ${a.vector}`,
+      el('span', {}, el('button', { type: 'button', class: 'link', 'data-do': 'go', 'data-host': a.host, 'data-interface': a.interface }, `${a.host}/${a.interface}`), a.destination ? ` → ${a.destination}` : null),
+      a.peak_pps ? `${pps(a.peak_pps)}, ${bps(a.peak_bps)}` : '–', num(a.sources),
       `${done(a)}${a.leases > 1 ? `, ${num(a.leases)} leases` : ''}`, a.would ? `${num(a.dropped)} (would: ${num(a.would)})` : num(a.dropped)]);
     note(p, list.length > rowLimit ? `${list.length - rowLimit} more` : list.length ? '' : 'None.');
   }

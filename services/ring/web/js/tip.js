@@ -1,4 +1,5 @@
 // What the pointer is on: its figures and, for an interface, its sources.
+import { counters } from './counters.js';
 import { el, get, num, pps, bps, span, fate } from './text.js';
 
 const shown = 12; // sources in the list
@@ -55,7 +56,7 @@ export class Tip {
     const i = s.kind === 'centre' || s.kind === 'host' ? null : s.i;
     const head = s.kind === 'source' || s.kind === 'part' || s.kind === 'rest' ? `${s.label} → ${i.key}` : s.kind === 'interface' ? i.key : s.label.replace('\n', '/');
     const out = [el('strong', {}, head)];
-    if (this.layer) out.push(el('p', {}, `${this.layer.name}: ${pps(s.pps)}`));
+    if (this.layer) out.push(el('p', {}, `${this.layer.name}: ${pps(s.pps)}${s.dropped > 0 ? ` · ${num(s.dropped)} dropped` : ''}`), i ? layerTable(this.layer, i) : null);
     else out.push(el('p', {}, line(s, i)));
     if (s.kind === 'source') out.push(el('p', {}, sourceLine(s.source, i.info.mode)));
     if (i && s.kind !== 'source') {
@@ -63,7 +64,7 @@ export class Tip {
       out.push(el('p', { class: 'quiet' }, notes.join(' · ')));
       if (!this.layer) out.push(sourceTable(i));
     }
-    this.element.replaceChildren(...out);
+    this.element.replaceChildren(...out.filter(Boolean));
   }
 }
 
@@ -77,6 +78,12 @@ function line(s, i) {
 }
 
 const sourceLine = (s, mode) => `${s.class || 'nothing now'} · ${fate(s, mode)}${s.pairs ? ` · ${s.pairs} port pairs` : ''}`;
+
+function layerTable(layer, i) {
+  const list = counters(layer, [i]).slice(1);
+  return el('table', {}, el('tbody', {}, list.map((p) => el('tr', {}, el('td', {}, p.name), el('td', { class: 'n' }, pps(p.pps)), el('td', { class: 'n' }, p.bps === undefined ? '' : bps(p.bps)),
+    el('td', { class: 'n' }, p.sources === undefined ? '' : `${num(p.sources)} sources`), el('td', { class: 'n' }, p.dropped > 0 ? `${num(p.dropped)} dropped` : '')))));
+}
 
 function sourceTable(i) {
   if (!i.detail) return el('p', { class: 'quiet' }, i.stale ? 'no sources while stale' : 'asking for the sources…');
