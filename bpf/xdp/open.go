@@ -70,9 +70,8 @@ type attachment struct {
 
 // Open loads the data plane, or adopts the one pinned under cfg.PinPath: its
 // counters, leases and attached interfaces are then those of before. It fails
-// when what is pinned has another layout or other sizes and says so; Remove
-// (or deleting the directory) makes room for a new one, at the price of the
-// counts that are not yet drained.
+// when what is pinned has another layout or other sizes and says so; RemovePins
+// makes room for a new one, at the price of the counts that are not yet drained.
 func Open(cfg Config) (*Datapath, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
@@ -175,7 +174,7 @@ func (d *Datapath) load() error {
 	for _, name := range mapNames {
 		m, err := ebpf.NewMapWithOptions(spec.Maps[name], ebpf.MapOptions{PinPath: d.cfg.PinPath})
 		if errors.Is(err, ebpf.ErrMapIncompatible) {
-			return fmt.Errorf("map %s pinned in %s is of another version or size; detach and remove it first: %w", name, d.cfg.PinPath, err)
+			return fmt.Errorf("map %s pinned in %s is of another version or size: weir-probe -remove takes it down: %w", name, d.cfg.PinPath, err)
 		}
 		if err != nil {
 			return fmt.Errorf("creating map %s: %w", name, err)
@@ -326,5 +325,5 @@ func (d *Datapath) Remove() error {
 }
 
 func (d *Datapath) linkPath(s Slot) string {
-	return filepath.Join(d.cfg.PinPath, fmt.Sprintf("link-%d", s))
+	return filepath.Join(d.cfg.PinPath, fmt.Sprintf("%s%d", linkPrefix, s))
 }

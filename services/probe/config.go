@@ -38,6 +38,10 @@ type Config struct {
 	xdpMode   xdp.Mode
 }
 
+// maxLeases take 3 GiB. The kernel would also make a table that leaves nothing
+// for anyone else, and nobody can interrupt it at that for a minute.
+const maxLeases = 1 << 24
+
 // Validate implements config.Validator.
 func (c *Config) Validate() error {
 	if c.Host == "" {
@@ -79,8 +83,11 @@ func (c *Config) Validate() error {
 	if c.PinPath == "" {
 		errs = append(errs, errors.New("WEIR_PROBE_PIN_PATH is empty"))
 	}
-	if c.MaxSources < 1 || c.MaxLeases < 1 {
-		errs = append(errs, errors.New("WEIR_PROBE_MAX_SOURCES and WEIR_PROBE_MAX_LEASES must be at least 1"))
+	if c.MaxSources < 1 {
+		errs = append(errs, fmt.Errorf("WEIR_PROBE_MAX_SOURCES %d: want at least 1", c.MaxSources))
+	}
+	if c.MaxLeases < 1 || c.MaxLeases > maxLeases {
+		errs = append(errs, fmt.Errorf("WEIR_PROBE_MAX_LEASES %d: want 1 to %d", c.MaxLeases, maxLeases))
 	}
 	return errors.Join(errs...)
 }

@@ -13,7 +13,7 @@ import (
 // however that ends, or by release.
 func lockPins(path string) (release func(), err error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
-		return nil, fmt.Errorf("making the pin directory: %w", err)
+		return nil, fmt.Errorf("making the pin directory: %w (is a bpffs mounted there? mount -t bpf bpf /sys/fs/bpf)", err)
 	}
 	dir, err := os.Open(path)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -57,6 +58,9 @@ func build(cfg Config, broker *kafka.Config, log *slog.Logger) ([]run.Component,
 	}
 	boot := bootID()
 	dp, err := xdp.Open(datapathConfig(cfg, boot))
+	if errors.Is(err, os.ErrPermission) {
+		err = fmt.Errorf("%w; this takes root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON: weir doctor says what is missing", err)
+	}
 	if err != nil {
 		return nil, unlock, fmt.Errorf("opening the data plane: %w", err)
 	}

@@ -26,7 +26,7 @@ import (
 
 type brokersSeen = map[guard.Broker]time.Time
 
-// remove detaches the data plane and deletes what it pinned.
+// remove detaches the data plane and deletes what it pinned, of whatever sizes.
 func remove(s run.Service, cfg *Config) int {
 	if os.Getenv("WEIR_PROBE_INTERFACES") == "" {
 		os.Setenv("WEIR_PROBE_INTERFACES", "none") // not needed here
@@ -41,11 +41,7 @@ func remove(s run.Service, cfg *Config) int {
 		return run.ExitError
 	}
 	defer unlock()
-	dp, err := xdp.Open(datapathConfig(*cfg, ""))
-	if err == nil {
-		err = dp.Remove()
-	}
-	if err != nil {
+	if err := xdp.RemovePins(cfg.PinPath); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: removing: %v\n", s.Name, err)
 		return run.ExitError
 	}

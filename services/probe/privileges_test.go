@@ -76,13 +76,47 @@ func TestPrivileges(t *testing.T) {
 			p.start()
 			p.waitFor("the interfaces to be taken up", func() bool { return strings.Count(p.said(), "adopted from an earlier run") == 2 })
 			p.kill()
-			if out, err := p.command("-remove").CombinedOutput(); err != nil {
+			resized := p.command()
+			resized.Env = append(resized.Env, "WEIR_PROBE_MAX_LEASES=1000")
+			if out, err := resized.CombinedOutput(); err == nil || !strings.Contains(string(out), "weir-probe -remove") {
+				t.Errorf("starting with another size: %v, want to be told about -remove\n%s", err, out)
+			}
+			// Nobody should have to know the sizes to be rid of them.
+			remove := p.command("-remove")
+			remove.Env = append(remove.Env, "WEIR_PROBE_MAX_LEASES=1000")
+			if out, err := remove.CombinedOutput(); err != nil {
 				t.Errorf("removing: %v\n%s", err, out)
 			}
 			if exists(pins, "link-0") || exists(pins, "control_page") {
 				t.Error("something is still pinned")
 			}
 		})
+	}
+}
+
+// TestWithoutPrivileges starts it as a user who has none, on a bpffs that is not
+// his, and where there is no bpffs: it says what it takes.
+func TestWithoutPrivileges(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("becoming another user needs root; TestPrivileges fails without it in CI")
+	}
+	binary := buildForAll(t)
+	pins := filepath.Join("/sys/fs/bpf", fmt.Sprintf("weir-test-none-%d", os.Getpid()))
+	if err := os.Mkdir(pins, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(pins)
+	if err := os.Chown(pins, nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ name, pins, want string }{
+		{"no capability", pins, "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"},
+		{"no bpffs", "/proc/weir", "mount -t bpf bpf /sys/fs/bpf"},
+	} {
+		p := &process{t: t, binary: binary, pins: c.pins, attr: syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}}
+		if out, err := p.command().CombinedOutput(); err == nil || !strings.Contains(string(out), c.want) {
+			t.Errorf("%s: %v, want to be told of %q:\n%s", c.name, err, c.want, out)
+		}
 	}
 }
 
