@@ -173,8 +173,17 @@ func (c *Client) Follow(ctx context.Context, topic string, start Start, record f
 
 // spans asks what each partition of topic holds from start on.
 func (c *Client) spans(ctx context.Context, topic string, start Start) (map[int32]span, error) {
+	// The end comes first. Where nothing is as late as start.since, the other
+	// question is answered with the end as well, asked for apart: a record that came
+	// between would be behind both, and never read.
+	end, err := c.admin.ListCommittedOffsets(ctx, topic)
+	if err == nil {
+		err = end.Error()
+	}
+	if err != nil {
+		return nil, topicError(topic, err)
+	}
 	var from kadm.ListedOffsets
-	var err error
 	if start.since.IsZero() {
 		from, err = c.admin.ListStartOffsets(ctx, topic)
 	} else {
@@ -186,16 +195,12 @@ func (c *Client) spans(ctx context.Context, topic string, start Start) (map[int3
 	if err != nil {
 		return nil, topicError(topic, err)
 	}
-	end, err := c.admin.ListCommittedOffsets(ctx, topic)
-	if err == nil {
-		err = end.Error()
-	}
-	if err != nil {
-		return nil, topicError(topic, err)
-	}
 	out := make(map[int32]span)
 	from.Each(func(o kadm.ListedOffset) {
 		e, _ := end.Lookup(topic, o.Partition)
+		if !start.since.IsZero() {
+			o.Offset = min(o.Offset, e.Offset)
+		}
 		out[o.Partition] = span{from: max(o.Offset, start.offset), end: e.Offset}
 	})
 	if len(out) == 0 {

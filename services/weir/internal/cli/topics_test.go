@@ -139,19 +139,14 @@ func (s *screen) Write(p []byte) (int, error) {
 	return s.b.Write(p)
 }
 
+// waitFor has the patience that a busy machine asks for.
 func (s *screen) waitFor(t *testing.T, text string) {
 	t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
-	for time.Now().Before(deadline) {
-		s.mu.Lock()
-		ok := strings.Contains(s.b.String(), text)
-		s.mu.Unlock()
-		if ok {
-			return
+	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(s.text(), text); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%q never came, but %q", text, s.text())
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
-	t.Fatalf("%q never came, but %q", text, s.b.String())
 }
 
 func TestTopLiveOnATerminal(t *testing.T) {
@@ -172,7 +167,7 @@ func TestTopLiveOnATerminal(t *testing.T) {
 	if got := <-code; got != ExitOK {
 		t.Errorf("exit code %d after Ctrl-C", got)
 	}
-	if !strings.HasSuffix(s.b.String(), "\x1b[?25h\x1b[?1049l") {
+	if !strings.HasSuffix(s.text(), "\x1b[?25h\x1b[?1049l") {
 		t.Error("the screen and the cursor are not given back")
 	}
 }
