@@ -166,7 +166,7 @@ func (s stage) filtered() bool { return s == stageListed || s == stageExact || s
 // once many have.
 func (d *Datapath) unmark() {
 	b := &d.blocklist
-	if b.stale++; b.stale < max(rebuildAfter, len(d.table.byMatch)) {
+	if b.stale++; b.stale < max(rebuildAfter, d.table.index.n) {
 		return
 	}
 	d.rebuildPrefilter()
@@ -176,8 +176,8 @@ func (d *Datapath) rebuildPrefilter() {
 	b := &d.blocklist
 	next := (d.control.Generation ^ 1) & 1
 	clear(b.prefilter[int(next)*2*prefilterWords : int(next+1)*2*prefilterWords])
-	for m, at := range d.table.byMatch {
-		if at.stage.filtered() {
+	for i, m := range d.live() {
+		if d.table.stages[i].filtered() {
 			b.mark(next, m.Source)
 		}
 	}

@@ -24,7 +24,7 @@ func cost(perSecond uint64, scale uint64) uint64 {
 
 // writeLease fills record i; the action comes last, so that the program never
 // acts on half a lease.
-func (d *Datapath) writeLease(i uint32, e Entry, renewal bool) {
+func (d *Datapath) writeLease(i uint32, e *Entry, k *matchKey, renewal bool) {
 	l := &d.leases[i]
 	if !renewal {
 		*l = weirLease{Generation: l.Generation + 1}
@@ -33,22 +33,7 @@ func (d *Datapath) writeLease(i uint32, e Entry, renewal bool) {
 		atomic.StoreUint64(&l.PacketTime, 0)
 		atomic.StoreUint64(&l.ByteTime, 0)
 	}
-	m := e.Match
-	l.Source.W, l.Destination.W = [4]uint32{}, [4]uint32{}
-	if m.Source.IsValid() {
-		l.Source.W = words(m.Source.Addr())
-		l.SourceFamily, l.SourceBits = family(m.Source), uint8(m.Source.Bits())
-	}
-	if m.Destination.IsValid() {
-		l.Destination.W = words(m.Destination.Addr())
-		l.DestinationFamily, l.DestinationBits = family(m.Destination), uint8(m.Destination.Bits())
-	}
-	l.SourcePort, l.DestinationPort = m.SourcePort, m.DestinationPort
-	l.Protocol, l.FlagMask, l.FlagValue, l.Variant = m.Protocol, m.FlagMask, m.FlagValue, m.Variant
-	l.Fragments = 0
-	if m.Fragments {
-		l.Fragments = 1
-	}
+	l.setKey(k)
 	l.Wanted, l.Offset, l.Pps, l.Bps = uint8(e.Action), uint64(e.Offset)+1, e.PPS, e.BPS
 	atomic.StoreUint64(&l.PacketCost, cost(e.PPS, 1))
 	atomic.StoreUint64(&l.ByteCost, cost(e.BPS, 8*256)) // a byte is 8 bits; 8 more bits of fraction
@@ -131,7 +116,11 @@ func (d *Datapath) writeSignature(at int, m Match, i uint32) error {
 // writeSignatures writes the dense list anew: after a removal, and at start.
 func (d *Datapath) writeSignatures() error {
 	for at, m := range d.table.signatures {
-		if err := d.maps["signatures"].Put(uint32(at), signatureOf(m, d.table.byMatch[m].lease)); err != nil {
+		i, ok := d.lease(&m)
+		if !ok {
+			continue // not possible
+		}
+		if err := d.maps["signatures"].Put(uint32(at), signatureOf(m, i)); err != nil {
 			return fmt.Errorf("writing a signature: %w", err)
 		}
 	}

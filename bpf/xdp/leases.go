@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -15,7 +17,8 @@ import (
 type stage uint8
 
 const (
-	stageListed stage = iota // a single IPv4 source, whatever it sends
+	stageNone   stage = iota // no lease
+	stageListed              // a single IPv4 source, whatever it sends
 	stageExact
 	stagePrefix
 	stageAllow
@@ -36,18 +39,32 @@ const (
 	flagACK = 0x10
 )
 
-// place is where a lease is.
-type place struct {
-	lease uint32
-	stage stage
-}
-
 // leaseTable is the control plane's picture of the filter; guarded by Datapath.mu.
 type leaseTable struct {
-	byMatch    map[Match]place
+	index      leaseIndex
+	stages     []stage // by lease
 	free       []uint32
 	signatures []Match // dense, in the order of the map
+	portion    portion
+	read       uint64
 	counts     struct{ exactAny, exactClass, prefixAny, prefixClass, allowSource, allowDestination, wide6, sources int }
+}
+
+// lease returns the lease of a Match.
+func (d *Datapath) lease(m *Match) (uint32, bool) {
+	k := hashed(keyOf(m), d.seed)
+	return d.table.index.find(d.leases, &k)
+}
+
+// live are the leases, in the order of their records.
+func (d *Datapath) live() iter.Seq2[uint32, Match] {
+	return func(yield func(uint32, Match) bool) {
+		for i, s := range d.table.stages {
+			if s != stageNone && !yield(uint32(i), d.entry(&d.leases[i]).Match) {
+				return
+			}
+		}
+	}
 }
 
 // classify says where a lease goes. Allow leases win
@@ -89,133 +106,59 @@ func selectorOf(m Match) (uint8, bool) {
 	return 0, false
 }
 
-func (t *leaseTable) rebuild(d *Datapath) error {
-	t.byMatch = map[Match]place{}
-	for i := len(d.leases) - 1; i >= 0; i-- {
-		l := &d.leases[i]
-		if l.Used == 0 {
-			t.free = append(t.free, uint32(i))
-			continue
-		}
-		e := d.entry(l)
-		s := classify(e.Match, e.Action)
-		t.byMatch[e.Match] = place{uint32(i), s}
-		t.tally(e.Match, s, 1)
-		if s == stageSignature {
-			t.signatures = append(t.signatures, e.Match)
-		}
-	}
-	// What the maps held when the earlier process died may be half a change:
-	// they are brought in line with the leases.
-	if err := d.dropStale(); err != nil {
-		return err
-	}
-	listed := map[uint32]bool{}
-	d.blocklist.repair(func(word, lease uint32) bool {
-		ok := d.isListed(word, lease)
-		listed[lease] = listed[lease] || ok
-		return ok
-	})
-	for m, at := range t.byMatch {
-		if at.stage.filtered() {
-			d.blocklist.mark(d.control.Generation, m.Source)
-		}
-		if at.stage == stageSignature || listed[at.lease] {
-			continue
-		}
-		if err := d.publish(m, at.stage, at.lease); err != nil {
+// Put inserts or replaces leases. One with the Match, Action and Interfaces of a
+// lease that is there is a renewal and keeps its counters. On ErrFull, the entries
+// before the one that did not fit are in.
+func (d *Datapath) Put(entries []Entry) error {
+	for part := range slices.Chunk(entries, portionSize) {
+		if err := d.putPortion(part); err != nil {
 			return err
 		}
 	}
-	if err := d.writeSignatures(); err != nil {
-		return err
-	}
-	d.writeCounts()
 	return nil
 }
 
-// isListed reports whether a lease is one that belongs in the sets, and of this
-// address.
-func (d *Datapath) isListed(word, lease uint32) bool {
-	if int(lease) >= len(d.leases) {
-		return false
-	}
-	l := &d.leases[lease]
-	if l.Used == 0 || l.Source.W[0] != word {
-		return false
-	}
-	e := d.entry(l)
-	return classify(e.Match, e.Action) == stageListed
-}
-
-// dropStale removes what a half-done Delete left in the maps of keys.
-func (d *Datapath) dropStale() error {
-	live := func(i uint32) bool { return int(i) < len(d.leases) && d.leases[i].Used != 0 }
-	// Those that belong in the sets go there again, and come back if one is full.
-	err := sweepMap(d.maps["exact"], func(k weirExactKey, i uint32) bool { return live(i) && !d.isListed(k.Address.W[0], i) })
-	for _, name := range []string{"prefixes", "allowed"} {
-		err = errors.Join(err, sweepMap(d.maps[name], func(_ weirPrefixKey, v weirPrefixValue) bool { return live(v.Lease) }))
-	}
-	return err
-}
-
-// sweepMap deletes the entries that keep refuses.
-func sweepMap[K, V any](m *ebpf.Map, keep func(K, V) bool) error {
-	var stale []K
-	var key K
-	var value V
-	it := m.Iterate()
-	for it.Next(&key, &value) {
-		if !keep(key, value) {
-			stale = append(stale, key)
-		}
-	}
-	if err := it.Err(); err != nil {
-		return fmt.Errorf("reading %v: %w", m, err)
-	}
-	for _, k := range stale {
-		if err := m.Delete(k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return fmt.Errorf("removing what is stale from %v: %w", m, err)
-		}
-	}
-	return nil
-}
-
-// Put inserts or replaces leases. One with the Match, Action and Interfaces of a
-// lease that is there is a renewal and keeps its counters. On ErrFull, the entries before the one that did not fit are in.
-func (d *Datapath) Put(entries []Entry) error {
+func (d *Datapath) putPortion(entries []Entry) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	defer d.writeCounts()
-	for _, e := range entries {
-		if err := d.put(e); err != nil {
-			return fmt.Errorf("putting %v: %w", e.Match, err)
+	var keys [aheadSize]hashedKey
+	for len(entries) > 0 {
+		n := min(len(entries), aheadSize)
+		d.lookAhead(entries[:n], keys[:n])
+		for i := range n {
+			if err := d.put(&entries[i], &keys[i]); err != nil {
+				return errors.Join(fmt.Errorf("putting %v: %w", entries[i].Match, err), d.flush())
+			}
 		}
+		entries = entries[n:]
 	}
-	return nil
+	return d.flush()
 }
 
-func (d *Datapath) put(e Entry) error {
+func (d *Datapath) put(e *Entry, k *hashedKey) error {
 	t := &d.table
 	s := classify(e.Match, e.Action)
-	at, exists := t.byMatch[e.Match]
-	if exists && at.stage != s {
-		if err := d.remove(e.Match); err != nil {
-			return err
-		}
-		exists = false
-	}
-	if i := at.lease; exists {
-		d.writeLease(i, e, d.leases[i].Wanted == uint8(e.Action) && d.leases[i].Interfaces == e.Interfaces)
+	i, exists := t.index.find(d.leases, k)
+	if exists && t.stages[i] == s {
+		l := &d.leases[i]
+		d.writeLease(i, e, &k.matchKey, l.Wanted == uint8(e.Action) && l.Interfaces == e.Interfaces)
 		return nil
 	}
-	if len(t.free) == 0 || (s == stageSignature && len(t.signatures) == MaxSignatures) {
+	if exists {
+		// Where it is may not be known to the kernel yet.
+		if err := errors.Join(d.flush(), d.remove(e.Match, i)); err != nil {
+			return err
+		}
+	}
+	if d.isFull(s) {
 		return ErrFull
 	}
-	i := t.free[len(t.free)-1]
-	d.writeLease(i, e, false)
+	i = t.free[len(t.free)-1]
+	d.writeLease(i, e, &k.matchKey, false)
 	t.free = t.free[:len(t.free)-1]
-	t.byMatch[e.Match] = place{i, s}
+	t.index.add(i, k.hash)
+	t.stages[i] = s
 	t.tally(e.Match, s, 1)
 	if s.filtered() {
 		d.blocklist.mark(d.control.Generation, e.Match.Source)
@@ -224,48 +167,63 @@ func (d *Datapath) put(e Entry) error {
 		t.signatures = append(t.signatures, e.Match)
 		return d.writeSignature(len(t.signatures)-1, e.Match, i)
 	}
-	if err := d.publish(e.Match, s, i); err != nil {
-		d.forget(e.Match, i)
-		return err
-	}
+	d.publish(e.Match, s, i)
 	return nil
 }
 
-// publish makes the program find lease i.
-func (d *Datapath) publish(m Match, s stage, i uint32) error {
+// isFull reports whether there is no room for another lease of a stage.
+func (d *Datapath) isFull(s stage) bool {
+	t := &d.table
+	switch {
+	case len(t.free) == 0:
+		return true
+	case s == stageSignature:
+		return len(t.signatures) == MaxSignatures
+	case s == stagePrefix:
+		return t.counts.prefixAny+t.counts.prefixClass == d.cfg.MaxPrefixes
+	case s == stageAllow:
+		return t.counts.allowSource+t.counts.allowDestination == d.cfg.MaxPrefixes
+	}
+	return false
+}
+
+// publish makes the program find lease i: at once if it goes in the sets, else with
+// the rest of the portion.
+func (d *Datapath) publish(m Match, s stage, i uint32) {
 	if s == stageListed {
 		if d.blocklist.add(words(m.Source.Addr())[0], i) {
-			return nil
+			return
 		}
 		d.table.counts.exactAny++
 	}
-	name, key, bits := d.key(m, s)
-	var value any = i
-	if s != stageExact && s != stageListed {
-		value = weirPrefixValue{Lease: i, Bits: uint32(bits)}
-	}
-	err := d.maps[name].Put(key, value)
-	if errors.Is(err, ebpf.ErrKeyExist) || isFull(err) {
-		return ErrFull
-	}
-	return err
+	d.table.portion.add(m, s, i)
 }
 
-// key returns the map of a stage, the key of a match in it, and the length of
-// the prefix where it is one.
-func (d *Datapath) key(m Match, s stage) (name string, key any, bits int) {
-	selector, _ := selectorOf(m)
-	switch {
-	case s == stageExact, s == stageListed:
-		k := weirExactKey{Family: family(m.Source), Selector: selector}
-		k.Address.W = words(m.Source.Addr())
-		return "exact", k, 0
-	case s == stagePrefix:
-		return "prefixes", prefixKeyOf(m.Source, selector), m.Source.Bits()
-	case m.Source.IsValid():
-		return "allowed", prefixKeyOf(m.Source, 0), m.Source.Bits()
+// giveUp forgets a lease whose key the kernel refused.
+func (d *Datapath) giveUp(i uint32) {
+	m := d.entry(&d.leases[i]).Match
+	if d.table.stages[i] == stageListed {
+		_ = d.unlist(m, i) // it waits for a set to have room
 	}
-	return "allowed", prefixKeyOf(m.Destination, 1), m.Destination.Bits()
+	d.forget(m, i)
+}
+
+func exactKeyOf(p netip.Prefix, selector uint8) weirExactKey {
+	k := weirExactKey{Family: family(p), Selector: selector}
+	k.Address.W = words(p.Addr())
+	return k
+}
+
+// trieKeyOf returns the key of a prefix or of what is allowed.
+func trieKeyOf(m Match, s stage) weirPrefixKey {
+	switch {
+	case s == stagePrefix:
+		selector, _ := selectorOf(m)
+		return prefixKeyOf(m.Source, selector)
+	case m.Source.IsValid():
+		return prefixKeyOf(m.Source, 0)
+	}
+	return prefixKeyOf(m.Destination, 1)
 }
 
 func prefixKeyOf(p netip.Prefix, selector uint8) weirPrefixKey {
@@ -275,19 +233,22 @@ func prefixKeyOf(p netip.Prefix, selector uint8) weirPrefixKey {
 }
 
 // Delete removes leases and returns how many there were.
-func (d *Datapath) Delete(matches []Match) (int, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.deleteAll(matches)
+func (d *Datapath) Delete(matches []Match) (n int, err error) {
+	for part := range slices.Chunk(matches, portionSize) {
+		gone, failed := d.deletePortion(part)
+		n, err = n+gone, errors.Join(err, failed)
+	}
+	return n, err
 }
 
-func (d *Datapath) deleteAll(matches []Match) (n int, err error) {
-	for _, m := range matches {
-		if _, ok := d.table.byMatch[m]; !ok {
-			continue
+func (d *Datapath) deletePortion(matches []Match) (n int, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for j := range matches {
+		if i, ok := d.lease(&matches[j]); ok {
+			n++
+			err = errors.Join(err, d.remove(matches[j], i))
 		}
-		n++
-		err = errors.Join(err, d.remove(m))
 	}
 	d.writeCounts()
 	return n, err
@@ -295,18 +256,15 @@ func (d *Datapath) deleteAll(matches []Match) (n int, err error) {
 
 // remove takes a lease away. The record is silenced first, so that no packet
 // meets a lease that is half gone.
-func (d *Datapath) remove(m Match) error {
+func (d *Datapath) remove(m Match, i uint32) error {
 	t := &d.table
-	i, s := t.byMatch[m].lease, t.byMatch[m].stage
+	s := t.stages[i]
 	atomic.StoreUint32(&d.leases[i].Action, 0)
 	var err error
 	switch s {
 	case stageSignature:
-		for at := range t.signatures {
-			if t.signatures[at] == m {
-				t.signatures = append(t.signatures[:at], t.signatures[at+1:]...)
-				break
-			}
+		if at := slices.Index(t.signatures, m); at >= 0 {
+			t.signatures = slices.Delete(t.signatures, at, at+1)
 		}
 		err = d.writeSignatures()
 	case stageListed:
@@ -321,9 +279,19 @@ func (d *Datapath) remove(m Match) error {
 	return err
 }
 
+// unpublish takes a key out of the map of its stage.
 func (d *Datapath) unpublish(m Match, s stage) error {
-	name, key, _ := d.key(m, s)
-	if err := d.maps[name].Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+	var err error
+	switch s {
+	case stageExact:
+		selector, _ := selectorOf(m)
+		err = d.maps["exact"].Delete(exactKeyOf(m.Source, selector))
+	case stagePrefix:
+		err = d.maps["prefixes"].Delete(trieKeyOf(m, s))
+	default:
+		err = d.maps["allowed"].Delete(trieKeyOf(m, s))
+	}
+	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 		return fmt.Errorf("removing %v: %w", m, err)
 	}
 	return nil
@@ -347,32 +315,48 @@ func (d *Datapath) unlist(m Match, i uint32) error {
 }
 
 func (d *Datapath) forget(m Match, i uint32) {
+	t := &d.table
+	t.index.remove(i, hashed(d.leases[i].key(), d.seed).hash)
+	t.tally(m, t.stages[i], -1)
+	t.stages[i] = stageNone
 	d.leases[i] = weirLease{Generation: d.leases[i].Generation}
-	d.table.tally(m, d.table.byMatch[m].stage, -1)
-	delete(d.table.byMatch, m)
-	d.table.free = append(d.table.free, i)
+	t.free = append(t.free, i)
 }
 
 // Sweep removes the leases that keep refuses: the second half of mark and sweep.
-func (d *Datapath) Sweep(keep func(Entry) bool) (int, error) {
+// It may be asked about a lease that is put or deleted meanwhile.
+func (d *Datapath) Sweep(keep func(Entry) bool) (n int, err error) {
+	for first := 0; first < len(d.leases); first += portionSize {
+		gone, failed := d.sweepPortion(first, keep)
+		n, err = n+gone, errors.Join(err, failed)
+	}
+	return n, err
+}
+
+func (d *Datapath) sweepPortion(first int, keep func(Entry) bool) (n int, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var gone []Match
-	for m, at := range d.table.byMatch {
-		if !keep(d.entry(&d.leases[at.lease])) {
-			gone = append(gone, m)
+	for i := first; i < min(first+portionSize, len(d.leases)); i++ {
+		if d.table.stages[i] == stageNone {
+			continue
+		}
+		if e := d.entry(&d.leases[i]); !keep(e) {
+			n++
+			err = errors.Join(err, d.remove(e.Match, uint32(i)))
 		}
 	}
-	return d.deleteAll(gone)
+	if n > 0 {
+		d.writeCounts()
+	}
+	return n, err
 }
 
 // Entries calls f with each lease and its counters until f returns false.
 func (d *Datapath) Entries(f func(Entry, Drops) bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, at := range d.table.byMatch {
-		l := &d.leases[at.lease]
-		if !f(d.entry(l), dropsOf(l)) {
+	for i, s := range d.table.stages {
+		if l := &d.leases[i]; s != stageNone && !f(d.entry(l), dropsOf(l)) {
 			return
 		}
 	}
@@ -382,11 +366,11 @@ func (d *Datapath) Entries(f func(Entry, Drops) bool) {
 func (d *Datapath) Drops(m Match) (Drops, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	at, ok := d.table.byMatch[m]
+	i, ok := d.lease(&m)
 	if !ok {
 		return Drops{}, false
 	}
-	return dropsOf(&d.leases[at.lease]), true
+	return dropsOf(&d.leases[i]), true
 }
 
 func dropsOf(l *weirLease) Drops {
@@ -401,7 +385,7 @@ func dropsOf(l *weirLease) Drops {
 func (d *Datapath) Len() (leases, capacity int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return len(d.table.byMatch), len(d.leases)
+	return d.table.index.n, len(d.leases)
 }
 
 // tally counts a lease in (+1) or out (-1) of its stage.
