@@ -6,20 +6,13 @@ import (
 	"github.com/weir-net/weir/schemas/counts"
 )
 
-// line is what one source or target counted in one window.
-type line struct {
-	slot     int32
-	counters counts.Counters
-	bits     uint64
-}
-
 // row is one source or target over both spans.
 type row[K comparable] struct {
 	key         K
 	windows     int32 // how many of the remembered windows have it; 0: the slot is free
 	short, long counts.Counters
-	shortBits   uint64 // set by gather
-	longBits    uint64
+	shortBits   uint64 // set when the windows are looked through
+	longBits    uint64 // the same, of targets
 }
 
 // free reports whether nothing is in the slot.
@@ -35,9 +28,8 @@ type ledger[K comparable] struct {
 	free  []int32
 }
 
-// enter gives key a slot and returns the line for it. The counters enter the
-// sums only by move.
-func (l *ledger[K]) enter(key K, c *counts.Counters, bits uint64) line {
+// enter gives key a slot, and adds what it counted to the sums with these shares.
+func (l *ledger[K]) enter(key K, c *counts.Counters, in shares) int32 {
 	slot, ok := l.slots[key]
 	switch {
 	case ok:
@@ -55,64 +47,56 @@ func (l *ledger[K]) enter(key K, c *counts.Counters, bits uint64) line {
 		}
 		l.slots[key] = slot
 	}
-	l.rows[slot].windows++
-	return line{slot, *c, bits}
-}
-
-// leave forgets lines whose shares have been moved to zero.
-func (l *ledger[K]) leave(lines []line) {
-	for i := range lines {
-		r := &l.rows[lines[i].slot]
-		if r.windows--; r.windows == 0 {
-			delete(l.slots, r.key)
-			*r = row[K]{}
-			l.free = append(l.free, lines[i].slot)
-		}
-	}
+	r := &l.rows[slot]
+	r.windows++
+	shift(&r.short, c, 0, in.short)
+	shift(&r.long, c, 0, in.long)
+	return slot
 }
 
 // shares are the parts of a window that lie in the two spans.
 type shares struct{ short, long float64 }
 
-// move changes the shares with which lines are in the sums.
-func (l *ledger[K]) move(lines []line, from, to shares) {
-	for i := range lines {
-		r := &l.rows[lines[i].slot]
+// move changes the shares with which the packed lines of a window are in the sums.
+// Those whose shares become zero for good leave.
+func (l *ledger[K]) move(c *cursor, from, to shares, leave bool) {
+	var x line
+	for range c.uint() {
+		c.line(&x)
+		r := &l.rows[x.slot]
 		if from.short != to.short {
-			shift(&r.short, &lines[i].counters, from.short, to.short)
+			shift(&r.short, &x.counters, from.short, to.short)
 		}
 		if from.long != to.long {
-			shift(&r.long, &lines[i].counters, from.long, to.long)
+			shift(&r.long, &x.counters, from.long, to.long)
+		}
+		if !leave {
+			continue
+		}
+		if r.windows--; r.windows == 0 {
+			delete(l.slots, r.key)
+			*r = row[K]{}
+			l.free = append(l.free, x.slot)
 		}
 	}
 }
 
-// gather sets the bitmaps of all rows, which cannot be taken out of a sum.
-func (l *ledger[K]) gather(samples []sample, of func(*sample) []line) {
+// forget clears the bitmaps.
+func (l *ledger[K]) forget() {
 	for i := range l.rows {
 		l.rows[i].shortBits, l.rows[i].longBits = 0, 0
-	}
-	for i := range samples {
-		lines, recent := of(&samples[i]), samples[i].in.short > 0
-		for j := range lines {
-			r := &l.rows[lines[j].slot]
-			r.longBits |= lines[j].bits
-			if recent {
-				r.shortBits |= lines[j].bits
-			}
-		}
 	}
 }
 
 // slack is how many free slots are left alone.
 const slack = 1024
 
-// shrink gives back the memory of a flood that has passed; renumber is called
-// for every line that is remembered.
-func (l *ledger[K]) shrink(samples []sample, of func(*sample) []line) {
+// shrink gives back the memory of a flood that has passed. It returns the new slot
+// of each old one, or nil if nothing has changed.
+func (l *ledger[K]) shrink() []int32 {
 	live := len(l.rows) - len(l.free)
 	if len(l.free) < slack || len(l.free) < 3*live {
-		return
+		return nil
 	}
 	moved := make([]int32, len(l.rows))
 	rows, slots := make([]row[K], 0, live), make(map[K]int32, live)
@@ -123,13 +107,8 @@ func (l *ledger[K]) shrink(samples []sample, of func(*sample) []line) {
 			rows = append(rows, l.rows[i])
 		}
 	}
-	for i := range samples {
-		lines := of(&samples[i])
-		for j := range lines {
-			lines[j].slot = moved[lines[j].slot]
-		}
-	}
 	l.rows, l.slots, l.free = rows, slots, nil
+	return moved
 }
 
 // part is the share of n, in whole packets or bytes.

@@ -13,50 +13,55 @@ const sketchSize = 1 << 10
 // 128 eight registers can be compared at once.
 const maxRank = 127
 
-// sketch is one window's registers. Most interfaces see few sources, and forty
-// windows of each are remembered: then only the registers that are set are.
-type sketch struct {
-	few []register
-	all []byte // sketchSize; nil: see few
-}
+// The sketches of a window, and of the table's record.
+const (
+	sketchAll = iota
+	sketchSYN
+	sketchSYNACK
+	sketches
+)
 
+// register is one that is set. Most interfaces see few sources, and forty windows of
+// each are remembered: then only the registers that are set are.
 type register struct {
-	index uint16
-	rank  byte
+	sketch, rank uint8
+	index        uint16
 }
 
-// fewRegisters is up to where a list of registers is smaller than all of them.
+// fewRegisters is up to where a list of registers is remembered, else all of them.
 const fewRegisters = sketchSize / 8
 
-// pack keeps registers, which may be none.
-func pack(registers []byte) sketch {
+// pack returns what is to be remembered of a sketch: its registers appended to few,
+// or all of them. It may be none.
+func pack(few []register, sketch uint8, registers []byte) (list []register, all []byte) {
 	if len(registers) != sketchSize {
-		return sketch{}
+		return few, nil
 	}
-	n, high := 0, byte(0)
-	for _, r := range registers {
-		if r != 0 {
-			n++
+	before := len(few)
+	for i := 0; i < sketchSize; i += 8 {
+		if binary.LittleEndian.Uint64(registers[i:]) == 0 {
+			continue
 		}
-		high |= r
-	}
-	if n > fewRegisters && high <= maxRank {
-		return sketch{all: registers}
-	}
-	if n > fewRegisters {
-		all := make([]byte, sketchSize)
-		for i, r := range registers {
-			all[i] = min(r, maxRank)
+		for j, r := range registers[i : i+8] {
+			if r != 0 {
+				few = append(few, register{sketch, min(r, maxRank), uint16(i + j)})
+			}
 		}
-		return sketch{all: all}
+		if len(few)-before > fewRegisters {
+			return few[:before], bounded(registers)
+		}
 	}
-	few := make([]register, 0, n)
+	return few, nil
+}
+
+// bounded returns a copy of registers, none above maxRank: what was decoded with
+// them need not stay in memory.
+func bounded(registers []byte) []byte {
+	all := make([]byte, sketchSize)
 	for i, r := range registers {
-		if r != 0 {
-			few = append(few, register{uint16(i), min(r, maxRank)})
-		}
+		all[i] = min(r, maxRank)
 	}
-	return sketch{few: few}
+	return all
 }
 
 // union is what several windows have seen together.
@@ -65,17 +70,20 @@ type union struct {
 	any       bool
 }
 
-// add merges a window's registers.
-func (u *union) add(s sketch) {
-	u.any = u.any || len(s.few) > 0 || s.all != nil
-	for _, r := range s.few {
-		u.registers[r.index] = max(u.registers[r.index], r.rank)
-	}
+// set merges one register.
+func (u *union) set(r register) {
+	u.any = true
+	u.registers[r.index] = max(u.registers[r.index], r.rank)
+}
+
+// add merges all of a window's registers, or none.
+func (u *union) add(all []byte) {
+	u.any = u.any || all != nil
 	// Eight registers at once: with the highest bit of each byte of a set, the
 	// difference keeps it where a ≥ b, since no register reaches 128.
 	const highest = 0x8080808080808080
-	for i := 0; i+8 <= len(s.all); i += 8 {
-		a, b := binary.LittleEndian.Uint64(u.registers[i:]), binary.LittleEndian.Uint64(s.all[i:])
+	for i := 0; i+8 <= len(all); i += 8 {
+		a, b := binary.LittleEndian.Uint64(u.registers[i:]), binary.LittleEndian.Uint64(all[i:])
 		keep := ((a | highest) - b) & highest
 		keep = keep>>7*0xff | keep
 		binary.LittleEndian.PutUint64(u.registers[i:], a&keep|b&^keep)
@@ -95,19 +103,22 @@ func (u *union) distinct() uint64 {
 // The standard error is 3.3 %.
 func distinct(registers []byte) uint64 {
 	const m = float64(sketchSize)
-	sum, empty := 0.0, 0.0
+	sum, none := 0.0, 0
 	for i := 0; i+8 <= len(registers); i += 8 {
 		if binary.LittleEndian.Uint64(registers[i:]) == 0 {
-			sum, empty = sum+8, empty+8
+			none += 8
 			continue
 		}
 		for _, r := range registers[i : i+8] {
-			sum += math.Float64frombits(uint64(1023-int(r)) << 52) // 2^-r
 			if r == 0 {
-				empty++
+				none++
+				continue
 			}
+			sum += math.Float64frombits(uint64(1023-int(r)) << 52) // 2^-r
 		}
 	}
+	empty := float64(none)
+	sum += empty
 	estimate := 0.7213 / (1 + 1.079/m) * m * m / sum
 	if estimate <= 2.5*m && empty > 0 {
 		estimate = m * math.Log(m/empty)

@@ -23,25 +23,26 @@ const (
 	targetsOther = 8 // per class
 )
 
-// interfaceSum adds up a whole interface.
+// interfaceSum is what a whole interface has received in one span.
 type interfaceSum struct {
 	counts           counts.Counters
 	nonIP, malformed uint64
 	covered          time.Duration
-	all, syn, synack union
 }
 
-func (s *interfaceSum) add(w *sample, share float64) {
-	if share == 0 {
+// move changes the share with which a window is in the sum.
+func (s *interfaceSum) move(totals *counts.Counters, duration time.Duration, from, to float64) {
+	if from == to {
 		return
 	}
-	shift(&s.counts, &w.totals, 0, share)
-	s.nonIP += part(w.nonIP, share)
-	s.malformed += part(w.malformed, share)
-	s.covered += time.Duration(float64(w.duration) * share)
-	s.all.add(w.all)
-	s.syn.add(w.syn)
-	s.synack.add(w.synack)
+	shift(&s.counts, totals, from, to)
+	s.covered += time.Duration(float64(duration)*to) - time.Duration(float64(duration)*from)
+}
+
+// moveFrames does the same for frames that are not in the counts.
+func (s *interfaceSum) moveFrames(nonIP, malformed uint64, from, to float64) {
+	s.nonIP += part(nonIP, to) - part(nonIP, from)
+	s.malformed += part(malformed, to) - part(malformed, from)
 }
 
 func toCounts(c *counts.Counters) rates.Counts {
@@ -93,27 +94,20 @@ func (s *State) top(one, ten *counts.Counters, seconds float64) []rates.Source {
 	if chosen == nil {
 		chosen = s.chooseSources(one, ten)
 	}
-	for i := range s.sources.rows {
-		s.sources.rows[i].shortBits = 0
-	}
-	for i := range s.samples {
-		w := &s.samples[i]
-		for j := 0; w.in.short > 0 && j < len(w.sources); j++ {
-			s.sources.rows[w.sources[j].slot].shortBits |= w.sources[j].bits
-		}
-	}
-	out := make([]rates.Source, 0, len(chosen))
-	for _, slot := range chosen {
-		r := &s.sources.rows[slot]
-		x := rates.Source{Source: r.key, PortPairs: uint32(bits.OnesCount64(r.shortBits)), Window1s: toCounts(&r.short), Window10s: toCounts(&r.long)}
+	rows := s.sources.rows
+	slices.SortFunc(chosen, func(i, j int32) int {
+		a, b := &rows[i], &rows[j]
+		return cmp.Or(cmp.Compare(b.short.Packets, a.short.Packets), cmp.Compare(b.long.Packets, a.long.Packets), a.key.Compare(b.key))
+	})
+	out := make([]rates.Source, len(chosen))
+	for i, slot := range chosen {
+		r, x := &rows[slot], &out[i]
+		x.Source, x.PortPairs = r.key, uint32(bits.OnesCount64(r.shortBits))
+		x.Window1s, x.Window10s = toCounts(&r.short), toCounts(&r.long)
 		if seconds > 0 {
 			x.PPS, x.BPS = float64(r.short.Packets)/seconds, float64(r.short.Bytes)*8/seconds
 		}
-		out = append(out, x)
 	}
-	slices.SortFunc(out, func(a, b rates.Source) int {
-		return cmp.Or(cmp.Compare(b.Window1s.Packets, a.Window1s.Packets), cmp.Compare(b.Window10s.Packets, a.Window10s.Packets), a.Source.Compare(b.Source))
-	})
 	return out
 }
 

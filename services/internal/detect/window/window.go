@@ -33,15 +33,25 @@ const (
 // maxSamples bounds the windows that are remembered, however short they are.
 const maxSamples = 256
 
-// sample is one window, placed on the interface's own timeline.
+// sample is one window, placed on the interface's own timeline. What it counted is
+// in the State's queues; all that is here is where.
 type sample struct {
-	end                     time.Duration
-	duration                time.Duration
-	in                      shares // the shares with which it is in the sums
-	totals                  counts.Counters
-	nonIP, malformed        uint64
-	all, syn, synack        sketch // sources
-	sources, victims, ports []line
+	end       time.Duration
+	duration  time.Duration
+	in        shares // the shares with which it is in the sums
+	lines     int    // position of its first packed byte
+	registers int    // positions of its first of each
+	targets   int
+	pairs     int
+	dense     *[sketches][]byte // sketches of which too many registers are set; nil: none
+}
+
+// seen is a bitmap that one source or target had in one window. Bitmaps cannot be
+// taken out of a sum, so they are joined again each time.
+type seen struct {
+	slot int32
+	port bool // of ports, else of victims; says nothing of sources
+	bits uint64
 }
 
 // State is what is remembered of one interface. The zero value knows nothing;
@@ -50,8 +60,16 @@ type State struct {
 	record rates.Record // the last published
 	// clock is the end of the last window on a timeline that adds up durations,
 	// which come from a monotonic clock. Wall clocks are set back and forth.
-	clock          time.Duration
-	samples        []sample // oldest first, those that reach into the last 10 s
+	clock   time.Duration
+	samples queue[sample] // those that reach into the last 10 s
+	// What the samples counted: totals and lines, registers of sketches, the sources of
+	// targets, and, only of those in the last second, the port pairs of sources.
+	lines     queue[byte]
+	registers queue[register]
+	targets   queue[seen]
+	pairs     queue[seen]
+
+	short, long    interfaceSum // what the samples add up to
 	sources        ledger[netip.Addr]
 	victims, ports ledger[target]
 	chunks         map[uint32]bool
@@ -80,7 +98,7 @@ func (s *State) Record() *rates.Record { return &s.record }
 
 // Apply takes one record.
 func (s *State) Apply(r *counts.Record) Result {
-	before := s.record
+	boot, seq := s.record.BootID, s.record.Seq
 	if result, ok := s.identify(r); !ok {
 		return result
 	}
@@ -88,7 +106,7 @@ func (s *State) Apply(r *counts.Record) Result {
 	if r.Totals == nil {
 		return Ignored
 	}
-	s.push(r, r.BootID != before.BootID || r.Seq != before.Seq+1)
+	s.push(r, r.BootID != boot || r.Seq != seq+1)
 	s.compute(r)
 	return Updated
 }
@@ -119,7 +137,10 @@ func (s *State) identify(r *counts.Record) (Result, bool) {
 		p.LostWindows = 0 // an interface that was not known: nothing is known to be missing
 	}
 	s.whole = s.want == 0 || uint32(len(s.chunks)) == s.want
-	s.chunks, s.want = map[uint32]bool{}, r.Chunks
+	if clear(s.chunks); s.chunks == nil || s.want > 1 {
+		s.chunks = map[uint32]bool{} // one that was large stays so
+	}
+	s.want = r.Chunks
 	p.BootID, p.Seq = r.BootID, r.Seq
 	return Ignored, true
 }
@@ -128,64 +149,21 @@ func (s *State) identify(r *counts.Record) (Result, bool) {
 // windows are missing, as far behind as the wall clock says, if it says so. No
 // step is longer than what is remembered, whatever a record claims.
 func (s *State) push(r *counts.Record, gap bool) {
-	if away := r.WindowStart.Sub(s.record.End); gap && away > 0 && len(s.samples) > 0 {
+	if away := r.WindowStart.Sub(s.record.End); gap && away > 0 && len(s.samples.live()) > 0 {
 		s.clock += min(away, long)
 	}
 	s.clock += min(r.Duration, long)
-	n := max(0, len(s.samples)+1-maxSamples)
-	for n < len(s.samples) && s.samples[n].end <= s.clock-long {
-		n++
-	}
-	for i := range s.samples[:n] {
-		w := &s.samples[i]
-		s.move(w, shares{})
-		s.sources.leave(w.sources)
-		s.victims.leave(w.victims)
-		s.ports.leave(w.ports)
-	}
-	kept := copy(s.samples, s.samples[n:])
-	clear(s.samples[kept:])
-	s.samples = append(s.samples[:kept], s.enter(r))
-	for i := range s.samples {
-		w := &s.samples[i]
-		s.move(w, shares{w.share(s.clock, short), w.share(s.clock, long)})
-	}
-	s.sources.shrink(s.samples, func(w *sample) []line { return w.sources })
-}
-
-// enter gives the window's sources and targets their places in the ledgers.
-func (s *State) enter(r *counts.Record) sample {
-	t := r.Totals
-	w := sample{end: s.clock, duration: r.Duration, totals: t.Counters, nonIP: t.NonIP, malformed: t.Malformed}
-	w.all, w.syn, w.synack = pack(t.SourcesSketch), pack(t.SYNSourcesSketch), pack(t.SYNACKSourcesSketch)
-	all := keep(r.Sources)
-	w.sources = make([]line, len(all))
+	s.drop()
+	s.enter(r)
+	all := s.samples.live()
 	for i := range all {
-		w.sources[i] = s.sources.enter(all[i].Address, &all[i].Counters, all[i].PortPairs)
+		w := &all[i]
+		s.move(w, shares{w.share(s.clock, short), w.share(s.clock, long)}, false)
 	}
-	lines := func(l *ledger[target], all []counts.Target) []line {
-		all = keepTargets(all)
-		out := make([]line, len(all))
-		for i := range all {
-			t := &all[i]
-			c := counts.Counters{Packets: t.Packets, Bytes: t.Bytes, Dropped: t.Dropped}
-			out[i] = l.enter(target{t.Destination, t.Class, t.Protocol, t.Port}, &c, t.SourceBits)
-		}
-		return out
+	if recent := s.recent(); recent < len(all) {
+		s.pairs.dropTo(all[recent].pairs)
 	}
-	w.victims, w.ports = lines(&s.victims, t.Victims), lines(&s.ports, t.Ports)
-	return w
-}
-
-// move changes the shares with which the window is in the sums.
-func (s *State) move(w *sample, to shares) {
-	if w.in == to {
-		return
-	}
-	s.sources.move(w.sources, w.in, to)
-	s.victims.move(w.victims, w.in, to)
-	s.ports.move(w.ports, w.in, to)
-	w.in = to
+	s.renumber(s.sources.shrink())
 }
 
 // share is the part of a window that lies within span before end: a window that
@@ -211,12 +189,7 @@ func (s *State) compute(r *counts.Record) {
 	p.Stale = false
 	p.Truncated = r.Truncated
 	p.Complete = s.whole && r.Totals.TailSources == 0 && !r.Truncated
-	var one, ten interfaceSum
-	for i := range s.samples {
-		w := &s.samples[i]
-		one.add(w, w.in.short)
-		ten.add(w, w.in.long)
-	}
+	one, ten := &s.short, &s.long
 	p.Covered = min(long, ten.covered.Round(time.Millisecond))
 	p.Window1s, p.Window10s = toCounts(&one.counts), toCounts(&ten.counts)
 	p.NonIP1s, p.Malformed1s = one.nonIP, one.malformed
@@ -226,13 +199,10 @@ func (s *State) compute(r *counts.Record) {
 		p.BPS = float64(one.counts.Bytes) * 8 / seconds
 		p.DroppedPPS = float64(one.counts.Dropped) / seconds
 	}
-	p.Sources1s, p.Sources10s = one.all.distinct(), ten.all.distinct()
-	p.SYNSources1s, p.SYNSources10s = one.syn.distinct(), ten.syn.distinct()
-	p.SYNACKSources1s, p.SYNACKSources10s = one.synack.distinct(), ten.synack.distinct()
 	now := float64(r.Totals.Packets) / r.Duration.Seconds()
 	p.PPSEWMA += (now - p.PPSEWMA) * (1 - math.Exp(-r.Duration.Seconds()/ewmaConstant.Seconds()))
+	s.estimate()
+	s.gather()
 	p.Top = s.top(&one.counts, &ten.counts, seconds)
-	s.victims.gather(s.samples, func(w *sample) []line { return w.victims })
-	s.ports.gather(s.samples, func(w *sample) []line { return w.ports })
 	p.Victims, p.Ports = heaviestTargets(&s.victims), heaviestTargets(&s.ports)
 }

@@ -108,8 +108,8 @@ func TestWallClockSteps(t *testing.T) {
 			}
 			s.Apply(window("a", i, at, tick, 10))
 		}
-		if r := s.Record(); r.Window1s.Packets != 40 || r.Window10s.Packets != 400 || len(s.samples) > 40 {
-			t.Errorf("step %v: %d in 1 s, %d in 10 s, %d windows kept; want 40, 400, 40", step, r.Window1s.Packets, r.Window10s.Packets, len(s.samples))
+		if r := s.Record(); r.Window1s.Packets != 40 || r.Window10s.Packets != 400 || len(s.samples.live()) > 40 {
+			t.Errorf("step %v: %d in 1 s, %d in 10 s, %d windows kept; want 40, 400, 40", step, r.Window1s.Packets, r.Window10s.Packets, len(s.samples.live()))
 		}
 	}
 }
@@ -288,9 +288,13 @@ func TestTopIsBoundedAndHoldsTheSlowSynFlood(t *testing.T) {
 	if !found {
 		t.Error("200,000 busier sources hid the one that opens connections")
 	}
-	for i := range s.samples {
-		if len(s.samples[i].sources) > sourcesKept {
-			t.Fatalf("%d sources of a window are kept", len(s.samples[i].sources))
+	for i, w := range s.samples.live() {
+		c := cursor{b: s.lines.from(w.lines)}
+		c.line(new(line))
+		c.uint()
+		c.uint()
+		if n := c.uint(); n < 100 || n > sourcesKept {
+			t.Fatalf("%d sources of window %d are kept, want 100 to %d", n, i, sourcesKept)
 		}
 	}
 }
@@ -307,15 +311,20 @@ func TestUnionOfSketches(t *testing.T) {
 				registers[i] = byte(1 + rng.IntN(255))
 				want[i] = max(want[i], min(registers[i], maxRank))
 			}
-			u.add(pack(registers))
+			few, all := pack(nil, 0, registers)
+			if (all != nil) != (set > fewRegisters) || len(few) != set && all == nil {
+				t.Fatalf("%d registers set: %d in a list", set, len(few))
+			}
+			for _, r := range few {
+				u.set(r)
+			}
+			u.add(all)
 		}
 		if !bytes.Equal(u.registers[:], want) || u.any != (set > 0) {
 			t.Errorf("%d registers set: the union is not their maximum", set)
 		}
 	}
-	var u union
-	u.add(pack([]byte{1, 2, 3}))
-	if u.any || u.distinct() != 0 {
+	if few, all := pack(nil, 0, []byte{1, 2, 3}); few != nil || all != nil {
 		t.Error("registers of another size were taken")
 	}
 }
