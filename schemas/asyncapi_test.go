@@ -18,6 +18,7 @@ import (
 
 	"github.com/weir-net/weir/schemas"
 	"github.com/weir-net/weir/schemas/attacks"
+	"github.com/weir-net/weir/schemas/baselines"
 	"github.com/weir-net/weir/schemas/commands"
 	"github.com/weir-net/weir/schemas/events"
 	"github.com/weir-net/weir/schemas/rates"
@@ -160,7 +161,7 @@ func compile(t *testing.T, c *jsonschema.Compiler, url string) *jsonschema.Schem
 	return s
 }
 
-var topicNames = []string{"attacks", "commands", "counts", "events", "rates", "status"}
+var topicNames = []string{"attacks", "baselines", "commands", "counts", "events", "rates", "status"}
 
 func TestAsyncAPIStructure(t *testing.T) {
 	d := load(t)
@@ -313,6 +314,8 @@ func decode(name string, value []byte) error {
 		_, err = events.Decode(value)
 	case "attacks":
 		_, err = attacks.Decode(attackKey(value), value)
+	case "baselines":
+		_, err = baselines.Decode([]byte(schemas.InterfaceKey("edge-1", "eth0")), value)
 	case "commands":
 		_, err = commands.Decode(commandKey(value), value)
 	default:
@@ -382,7 +385,7 @@ func TestAsyncAPIKeys(t *testing.T) {
 	if key("attacks").Validate("edge-1/eth0|R1") == nil {
 		t.Error("attacks: a key without a start is accepted")
 	}
-	for _, name := range []string{"counts", "rates", "status"} {
+	for _, name := range []string{"counts", "rates", "status", "baselines"} {
 		if err := key(name).Validate(schemas.InterfaceKey("edge-1", "eth0.100")); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}

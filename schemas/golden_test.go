@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/weir-net/weir/schemas/attacks"
+	"github.com/weir-net/weir/schemas/baselines"
 	"github.com/weir-net/weir/schemas/commands"
 	"github.com/weir-net/weir/schemas/counts"
 )
@@ -33,6 +34,9 @@ func TestEveryGoldenRecordDecodes(t *testing.T) {
 			case "attacks":
 				key, value, _ := bytes.Cut(value, []byte("\t"))
 				_, err = attacks.Decode(key, value)
+			case "baselines":
+				key, value, _ := bytes.Cut(value, []byte("\t"))
+				_, err = baselines.Decode(key, value)
 			default:
 				err = decode(name, value)
 			}

@@ -15,12 +15,13 @@ const (
 // The values of HeaderSchema: the topic's unprefixed name, whatever prefix is
 // configured.
 const (
-	SchemaCounts   = "weir.counts.v1"
-	SchemaRates    = "weir.rates.v1"
-	SchemaCommands = "weir.commands.v1"
-	SchemaStatus   = "weir.status.v1"
-	SchemaEvents   = "weir.events.v1"
-	SchemaAttacks  = "weir.attacks.v1"
+	SchemaCounts    = "weir.counts.v1"
+	SchemaRates     = "weir.rates.v1"
+	SchemaCommands  = "weir.commands.v1"
+	SchemaStatus    = "weir.status.v1"
+	SchemaEvents    = "weir.events.v1"
+	SchemaAttacks   = "weir.attacks.v1"
+	SchemaBaselines = "weir.baselines.v1"
 )
 
 // Header is one record header.

@@ -22,7 +22,7 @@ const (
 )
 
 // Specs returns how every topic must be, in the order counts, rates, commands,
-// status, events, attacks. replication is the brokers' count that holds a copy: 3 in
+// status, events, attacks, baselines. replication is the brokers' count that holds a copy: 3 in
 // production, 1 on a single broker. partitions is P (0 means
 // DefaultPartitions) and must not change once the topics exist.
 //
@@ -61,6 +61,12 @@ func Specs(t Topics, partitions int32, replication int16) []TopicSpec {
 		ConfigSegmentBytes:  strconv.Itoa(64 << 20),
 		ConfigSegmentAge:    millis(24 * time.Hour),
 	}
+	baselines := map[string]string{
+		ConfigCleanupPolicy: "compact,delete",
+		ConfigRetention:     millis(24 * time.Hour),
+		ConfigSegmentBytes:  strconv.Itoa(64 << 20),
+		ConfigSegmentAge:    millis(10 * time.Minute),
+	}
 	specs := []TopicSpec{
 		{Name: t.Counts, Partitions: partitions, Configs: short("delete"), Writers: "probe", Readers: "aggregator, anyone"},
 		{Name: t.Rates, Partitions: partitions, Configs: compacted(short("compact,delete")), Writers: "aggregator", Readers: "policy, CLI, third parties"},
@@ -68,6 +74,7 @@ func Specs(t Topics, partitions int32, replication int16) []TopicSpec {
 		{Name: t.Status, Partitions: 1, Configs: compacted(short("compact,delete")), Writers: "probe", Readers: "CLI, policy"},
 		{Name: t.Events, Partitions: 1, Configs: events, Writers: "all", Readers: "operators"},
 		{Name: t.Attacks, Partitions: 1, Configs: compacted(attacks), Writers: "policy", Readers: "policy, CLI, third parties"},
+		{Name: t.Baselines, Partitions: 1, Configs: compacted(baselines), Writers: "policy", Readers: "policy"},
 	}
 	for i := range specs {
 		specs[i].Replication = replication

@@ -26,7 +26,7 @@ func TestSpecs(t *testing.T) {
 			t.Errorf("%s: %d partitions, want %d", s.Name, s.Partitions, wantPartitions)
 		}
 	}
-	if want := []string{"lab.counts.v1", "lab.rates.v1", "lab.commands.v1", "lab.status.v1", "lab.events.v1", "lab.attacks.v1"}; !reflect.DeepEqual(names, want) {
+	if want := []string{"lab.counts.v1", "lab.rates.v1", "lab.commands.v1", "lab.status.v1", "lab.events.v1", "lab.attacks.v1", "lab.baselines.v1"}; !reflect.DeepEqual(names, want) {
 		t.Errorf("topics %v, want %v", names, want)
 	}
 	single := Specs(NewTopics(""), 4, 1)

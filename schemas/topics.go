@@ -10,7 +10,7 @@ const DefaultPartitions = 12
 
 // Topics are the names of all topics under one prefix.
 type Topics struct {
-	Counts, Rates, Commands, Status, Events, Attacks string
+	Counts, Rates, Commands, Status, Events, Attacks, Baselines string
 }
 
 // NewTopics returns the topic names under prefix (DefaultPrefix if empty).
@@ -19,12 +19,13 @@ func NewTopics(prefix string) Topics {
 		prefix = DefaultPrefix
 	}
 	return Topics{
-		Counts:   prefix + "counts.v1",
-		Rates:    prefix + "rates.v1",
-		Commands: prefix + "commands.v1",
-		Status:   prefix + "status.v1",
-		Events:   prefix + "events.v1",
-		Attacks:  prefix + "attacks.v1",
+		Counts:    prefix + "counts.v1",
+		Rates:     prefix + "rates.v1",
+		Commands:  prefix + "commands.v1",
+		Status:    prefix + "status.v1",
+		Events:    prefix + "events.v1",
+		Attacks:   prefix + "attacks.v1",
+		Baselines: prefix + "baselines.v1",
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -46,7 +47,7 @@ func validate(s *jsonschema.Schema, value []byte) error {
 
 // TestGoldenRecordsConform holds every committed record against its schema.
 func TestGoldenRecordsConform(t *testing.T) {
-	for _, topic := range []string{"rates", "commands", "status", "events", "attacks"} {
+	for _, topic := range []string{"rates", "commands", "status", "events", "attacks", "baselines"} {
 		s := compile(t, topic)
 		files, err := filepath.Glob(filepath.Join("..", topic, "testdata", "v1", "*.golden"))
 		if err != nil || len(files) == 0 {
@@ -57,7 +58,7 @@ func TestGoldenRecordsConform(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if topic == "commands" || topic == "attacks" {
+			if slices.Contains([]string{"commands", "attacks", "baselines"}, topic) {
 				_, value, _ = bytes.Cut(value, []byte("\t"))
 			}
 			if err := validate(s, value); err != nil {
