@@ -25,7 +25,7 @@ type Config struct {
 	TokenFile   string        `split_words:"true" desc:"file that holds the token, instead of WEIR_RING_TOKEN"`
 	Header      string        `desc:"header in which a proxy names who is logged in (OIDC), such as X-Auth-Request-Email"`
 	Proxies     []string      `desc:"addresses or prefixes of the proxies whose header is believed, separated by commas"`
-	Hosts       []string      `desc:"host names by which the page may be asked for, besides localhost, separated by commas"`
+	Hosts       []string      `desc:"host names by which the page may be asked for, besides localhost, separated by commas; with WEIR_RING_HEADER, the name that the proxy passes on"`
 	Issuer      string        `default:"ring" desc:"issuer of commands by people who came with the token; with a header it is their name"`
 	LoginTTL    time.Duration `envconfig:"LOGIN_TTL" default:"12h" desc:"how long a login lasts"`
 	Scale       []float64     `default:"700,1400,2100" desc:"upper bounds of the three colours below red, in packets per second"`

@@ -4,11 +4,14 @@ package e2e
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,10 +33,14 @@ const token = "correct-horse-battery"
 
 // system is the service on a broker in this process, and a play on the broker.
 type system struct {
-	play *ringtest.Play
-	hub  *live.Hub
-	url  string
-	http *httptest.Server
+	cfg    *kafka.Config
+	acting bool
+	play   *ringtest.Play
+	url    string
+	http   *httptest.Server
+
+	handler atomic.Pointer[http.Handler]
+	stop    func()
 }
 
 // start starts it. With acting, people must log in.
@@ -45,41 +52,58 @@ func start(t *testing.T, acting bool) *system {
 
 func startOn(t *testing.T, cfg *kafka.Config, acting bool) *system {
 	t.Helper()
-	opts, err := cfg.Options("ring")
+	s := &system{cfg: cfg, acting: acting, stop: func() {}, play: ringtest.New(t, cfg)}
+	s.boot(t)
+	s.http = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*s.handler.Load()).ServeHTTP(w, r) }))
+	s.url = s.http.URL
+	t.Cleanup(func() {
+		s.http.CloseClientConnections()
+		s.http.Close()
+		s.stop()
+	})
+	return s
+}
+
+// boot starts the service, in the place of one that ran before and of which
+// nothing is left.
+func (s *system) boot(t *testing.T) {
+	t.Helper()
+	s.stop()
+	opts, err := s.cfg.Options("ring")
 	if err != nil {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	hub := live.New(4096, 16, time.Now)
 	rules := access.Rules{Issuer: "ring", TTL: time.Hour}
-	if acting {
+	if s.acting {
 		rules.Token, rules.Act = token, true
 	}
+	topics := s.cfg.Topics()
 	server := &api.Server{Hub: hub, Gate: access.New(rules, time.Now), Files: web.Files, Log: log, Version: "test", Scale: []float64{700, 1400, 2100}}
-	if acting {
+	if s.acting {
 		client, err := kgo.NewClient(opts...)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(client.Close)
-		server.Doer = &act.Actor{Writer: &feed.Writer{Client: client, Topic: cfg.Topics().Commands}, Picture: hub, Topic: cfg.Topics().Commands, Wait: 5 * time.Second, Poll: 10 * time.Millisecond}
+		server.Doer = &act.Actor{Writer: &feed.Writer{Client: client, Topic: topics.Commands}, Picture: hub, Topic: topics.Commands, Wait: 5 * time.Second, Poll: 10 * time.Millisecond}
 	}
-	reader := &feed.Feed{Topics: cfg.Topics(), Options: opts, Picture: hub, Log: log}
-	ctx, stop := context.WithCancel(context.Background())
+	reader := &feed.Feed{Topics: topics, Options: opts, Picture: hub, Log: log}
+	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{}, 3)
 	for _, run := range []func(context.Context) error{hub.Run, reader.Run, reader.RunCommands} {
 		go func() { _ = run(ctx); done <- struct{}{} }()
 	}
-	srv := httptest.NewServer(server.Handler())
-	t.Cleanup(func() {
-		stop()
-		srv.CloseClientConnections()
-		srv.Close()
+	handler := server.Handler()
+
+	s.handler.Store(&handler)
+	s.stop = sync.OnceFunc(func() {
+		cancel()
 		for range 3 {
 			<-done
 		}
 	})
-	return &system{play: ringtest.New(t, cfg), hub: hub, url: srv.URL, http: srv}
 }
 
 // run publishes until the test ends, or the returned function is called.

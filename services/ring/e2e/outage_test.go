@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/chromedp"
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/weir-net/weir/services/internal/kit/kafka"
@@ -58,4 +59,23 @@ func TestOutages(t *testing.T) {
 	s.http.CloseClientConnections()
 	until(t, ctx, 5*time.Second, `document.body.dataset.link === "lost"`)
 	until(t, ctx, 10*time.Second, `document.body.dataset.link === "live"`)
+}
+
+// The service is started anew while the page is open: nothing of its numbers and
+// logins is left. The page asks for a login and goes on.
+func TestRestart(t *testing.T) {
+	s := start(t, true)
+	s.play.Fleet(2, 2, 3)
+	s.run(t)
+	ctx := login(t, s, "/#/edge-1/eth0")
+	until(t, ctx, 15*time.Second, `weir.ring.items.some((x) => x.kind === "source")`)
+	s.boot(t)
+	s.http.CloseClientConnections()
+	until(t, ctx, 15*time.Second, `document.querySelector("#dialog[open] input[name=token]") && document.body.dataset.link === "lost" && document.getElementById("link").textContent.includes("Not logged in")`)
+	shot(t, ctx, "restart")
+	do(t, ctx, chromedp.SendKeys("#dialog input[name=token]", token+"\r"))
+	until(t, ctx, 15*time.Second, `!document.getElementById("dialog").open && document.body.dataset.link === "live" && weir.store.lookup("edge-1", "eth0").age < 1500 && weir.ring.items.some((x) => x.kind === "source")`)
+	// Logged out, nothing more is told.
+	do(t, ctx, chromedp.Click("#logout"))
+	until(t, ctx, 10*time.Second, `document.querySelector("#dialog[open] input[name=token]") && document.body.dataset.link === "lost" && weir.stream.source.readyState === EventSource.CLOSED`)
 }

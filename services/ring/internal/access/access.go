@@ -6,7 +6,6 @@ package access
 import (
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"net"
@@ -100,8 +99,7 @@ type Gate struct {
 
 	mu       sync.Mutex
 	sessions map[[32]byte]session // by the hash of the cookie
-	failed   int
-	failedAt time.Time
+	guesses  map[netip.Prefix]guess
 }
 
 type session struct {
@@ -109,16 +107,12 @@ type session struct {
 	expires time.Time
 }
 
-// Limits of logins.
-const (
-	maxSessions = 1000
-	maxFailed   = 10 // wrong tokens in failedSpan, from everybody together
-	failedSpan  = 10 * time.Second
-)
+// maxSessions is how many people are logged in at most.
+const maxSessions = 1000
 
 // New returns a gate for rules that Check has passed.
 func New(rules Rules, now func() time.Time) *Gate {
-	g := &Gate{rules: rules, now: now, sessions: make(map[[32]byte]session)}
+	g := &Gate{rules: rules, now: now, sessions: make(map[[32]byte]session), guesses: make(map[netip.Prefix]guess)}
 	rand.Read(g.key[:]) // never fails
 	return g
 }
@@ -137,7 +131,7 @@ func (g *Gate) Who(r *http.Request) Person {
 	if g.rules.Token == "" {
 		return Person{}
 	}
-	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok && g.isToken(token) {
+	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok && g.checkToken(r, token) == nil {
 		return Person{Look: true, Bearer: true, Issuer: g.issuer(g.rules.Issuer)}
 	}
 	c, err := r.Cookie(Cookie)
@@ -178,37 +172,21 @@ func (g *Gate) proxied(r *http.Request) (Person, bool) {
 	return Person{Look: true, CSRF: fmt.Sprintf("%x", sum[:16]), Issuer: g.issuer(names[0])}, true
 }
 
-func (g *Gate) isToken(s string) bool {
-	// Hashes have one length, so the comparison tells nothing about the token's.
-	a, b := sha256.Sum256([]byte(s)), sha256.Sum256([]byte(g.rules.Token))
-	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
-}
+// ErrNoLogin says that people do not log in here, but at a proxy.
+var ErrNoLogin = errors.New("there is no login by token")
 
-// The ways a login fails.
-var (
-	ErrWrongToken = errors.New("wrong token")
-	ErrTooMany    = errors.New("too many wrong tokens, wait ten seconds")
-	ErrNoLogin    = errors.New("there is no login by token")
-)
-
-// Login returns the cookie of a new session.
-func (g *Gate) Login(token string, secure bool) (*http.Cookie, error) {
+// Login returns the cookie of a new session for who sent r with the token. The
+// error is ErrNoLogin, ErrWrongToken or ErrTooMany.
+func (g *Gate) Login(r *http.Request, token string, secure bool) (*http.Cookie, error) {
 	if g.rules.Token == "" {
 		return nil, ErrNoLogin
+	}
+	if err := g.checkToken(r, token); err != nil {
+		return nil, err
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := g.now()
-	if now.Sub(g.failedAt) > failedSpan {
-		g.failed, g.failedAt = 0, now
-	}
-	if g.failed >= maxFailed {
-		return nil, ErrTooMany
-	}
-	if !g.isToken(token) {
-		g.failed++
-		return nil, ErrWrongToken
-	}
 	g.forgetOld(now)
 	value := rand.Text() + rand.Text()
 	g.sessions[sha256.Sum256([]byte(value))] = session{csrf: rand.Text(), expires: now.Add(g.rules.TTL)}

@@ -2,6 +2,7 @@ package access
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -60,10 +61,10 @@ func TestLoginLastsAsLongAsItShould(t *testing.T) {
 	if p := g.Who(request("GET")); p.Look || p.Act() {
 		t.Errorf("nobody may do %+v", p)
 	}
-	if _, err := g.Login("wrong", false); !errors.Is(err, ErrWrongToken) {
+	if _, err := g.Login(request("POST"), "wrong", false); !errors.Is(err, ErrWrongToken) {
 		t.Errorf("a wrong token: %v", err)
 	}
-	c, err := g.Login(token, true)
+	c, err := g.Login(request("POST"), token, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,23 +93,54 @@ func TestLoginLastsAsLongAsItShould(t *testing.T) {
 
 func TestGuessingIsSlow(t *testing.T) {
 	g, now := gate(Rules{Token: token})
-	for range maxFailed {
-		if _, err := g.Login("guess", false); !errors.Is(err, ErrWrongToken) {
+	from := func(address string) *http.Request {
+		r := request("POST")
+		r.RemoteAddr = address
+		return r
+	}
+	bearer := func(address, token string) bool {
+		r := from(address)
+		r.Header.Set("Authorization", "Bearer "+token)
+		return g.Who(r).Look
+	}
+	const guesser = "[2001:db8::1]:5000"
+	for n := range maxFailed {
+		if n%2 == 0 { // both ways count
+			if bearer(guesser, "guess") {
+				t.Fatal("a wrong token is believed")
+			}
+		} else if _, err := g.Login(from(guesser), "guess", false); !errors.Is(err, ErrWrongToken) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := g.Login(token, false); !errors.Is(err, ErrTooMany) {
+	if _, err := g.Login(from(guesser), token, false); !errors.Is(err, ErrTooMany) {
 		t.Errorf("after %d guesses: %v", maxFailed, err)
 	}
+	if bearer("[2001:db8::2]:1", token) {
+		t.Error("a neighbour's address guesses on")
+	}
+	if _, err := g.Login(from("192.0.2.7:1"), token, false); err != nil {
+		t.Errorf("somebody else is held up: %v", err)
+	}
 	*now = now.Add(failedSpan + time.Second)
-	if _, err := g.Login(token, false); err != nil {
+	if _, err := g.Login(from(guesser), token, false); err != nil {
 		t.Errorf("after a rest: %v", err)
+	}
+	for n := range 2 * maxGuesses {
+		bearer(fmt.Sprintf("10.%d.%d.1:1", n>>8, n&255), "guess")
+	}
+	if len(g.guesses) > maxGuesses {
+		t.Errorf("%d guessers are remembered", len(g.guesses))
+	}
+	*now = now.Add(failedSpan + time.Second)
+	if !bearer("192.0.2.8:1", token) {
+		t.Error("old guesses leave no room")
 	}
 }
 
 func TestActsNeedsTheRepeatedValue(t *testing.T) {
 	g, _ := gate(Rules{Token: token, Act: true})
-	c, err := g.Login(token, false)
+	c, err := g.Login(request("POST"), token, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,5 +222,10 @@ func TestHostNames(t *testing.T) {
 	r.Host = "anything.example"
 	if err := behind.CheckHost(r); err != nil {
 		t.Errorf("behind a login: %v", err)
+	}
+	// A page of a strange name could set the header of a proxy on this machine.
+	proxied, _ := gate(Rules{Token: token, Header: "X-User", Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}})
+	if err := proxied.CheckHost(r); !errors.Is(err, ErrHost) {
+		t.Errorf("behind a proxy: %v", err)
 	}
 }

@@ -12,17 +12,18 @@ import (
 
 // The ways a request is refused.
 var (
-	ErrHost   = errors.New("the page is not known by this host name")
+	ErrHost   = errors.New("the page is not known by this host name (WEIR_RING_HOSTS)")
 	ErrLogin  = errors.New("log in first")
 	ErrAct    = errors.New("acting is off")
 	ErrForged = errors.New("the request comes from another page")
 )
 
 // CheckHost refuses a request for a host name that is not ours: a page elsewhere
-// whose name is made to point here could otherwise read everything. Where a
-// login is needed the browser does not send it under a strange name.
+// whose name is made to point here could otherwise read everything, and set the
+// header of a proxy on the same machine. Where a token is the only login, the
+// browser does not send its cookie under a strange name.
 func (g *Gate) CheckHost(r *http.Request) error {
-	if g.rules.authenticates() && len(g.rules.Hosts) == 0 {
+	if g.rules.Token != "" && g.rules.Header == "" && len(g.rules.Hosts) == 0 {
 		return nil
 	}
 	host := r.Host
@@ -55,6 +56,14 @@ func (g *Gate) Acts(r *http.Request, p Person) error {
 		return ErrLogin
 	case !p.Act():
 		return ErrAct
+	}
+	return g.Means(r, p)
+}
+
+// Means refuses a request that p did not mean: that another page made the browser
+// send.
+func (g *Gate) Means(r *http.Request, p Person) error {
+	switch {
 	case p.Bearer:
 		return nil
 	case p.CSRF == "" || subtle.ConstantTimeCompare([]byte(r.Header.Get(CSRFHeader)), []byte(p.CSRF)) != 1:

@@ -45,7 +45,7 @@ func (s *Server) Handler() http.Handler {
 	mux.Handle("GET /", s.files())
 	mux.HandleFunc("GET /api/session", s.session)
 	mux.HandleFunc("POST /api/login", s.login)
-	mux.HandleFunc("POST /api/logout", s.acting(s.logout))
+	mux.HandleFunc("POST /api/logout", s.looking(s.logout))
 	mux.HandleFunc("GET /api/stream", s.looking(s.stream))
 	mux.HandleFunc("GET /api/watch", s.looking(s.watch))
 	mux.HandleFunc("GET /api/detail", s.looking(s.detail))
@@ -163,7 +163,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	secure := r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https"
-	cookie, err := s.Gate.Login(body.Token, secure)
+	cookie, err := s.Gate.Login(r, body.Token, secure)
 	switch {
 	case errors.Is(err, access.ErrTooMany):
 		fail(w, http.StatusTooManyRequests, err)
@@ -184,7 +184,11 @@ func withCookie(r *http.Request, c *http.Cookie) *http.Request {
 	return next
 }
 
-func (s *Server) logout(w http.ResponseWriter, r *http.Request, _ access.Person) {
+func (s *Server) logout(w http.ResponseWriter, r *http.Request, p access.Person) {
+	if err := s.Gate.Means(r, p); err != nil {
+		fail(w, http.StatusForbidden, err)
+		return
+	}
 	s.Gate.Logout(r)
 	answer(w, struct{}{})
 }

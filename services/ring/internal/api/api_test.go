@@ -132,6 +132,42 @@ func TestOrdersNeedALoginAndTheRepeatedValue(t *testing.T) {
 	}
 }
 
+// Who may only look can log out, too, and a stream ends with the login.
+func TestLogoutOfWhoMayOnlyLook(t *testing.T) {
+	f := serve(t, access.Rules{Token: token})
+	_, session := f.call(t, "POST", "/api/login", `{"token":"`+token+`"}`)
+	csrf, _ := session["csrf"].(string)
+	if session["look"] != true || session["act"] != false || csrf == "" {
+		t.Fatalf("login: %v", session)
+	}
+	r, err := http.NewRequestWithContext(t.Context(), "GET", f.URL+"/api/stream", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := f.http.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Body.Close()
+	if _, err := io.ReadFull(stream.Body, make([]byte, 10)); err != nil {
+		t.Fatal(err)
+	}
+	if code, _ := f.call(t, "POST", "/api/logout", "{}"); code != http.StatusForbidden {
+		t.Errorf("a logout that another page asks for: %d", code)
+	}
+	if code, _ := f.call(t, "POST", "/api/logout", "{}", access.CSRFHeader, csrf); code != http.StatusOK {
+		t.Errorf("logout: %d", code)
+	}
+	f.hub.SetLink(live.Link{Reason: "some news"})
+	ended := make(chan error, 1)
+	go func() { _, err := io.Copy(io.Discard, stream.Body); ended <- err }()
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Error("the stream goes on after the logout")
+	}
+}
+
 func TestLookingNeedsALoginWhereThereIsOne(t *testing.T) {
 	f := serve(t, access.Rules{Token: token})
 	for _, path := range []string{"/api/stream", "/api/watch", "/api/detail?id=1", "/api/history", "/api/search?q=a", "/api/why"} {

@@ -31,6 +31,9 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, _ access.Person)
 		case <-r.Context().Done():
 			return
 		case f, ok := <-c.Frames:
+			if s.Gate.Looks(s.Gate.Who(r)) != nil {
+				return // the login has ended meanwhile
+			}
 			// Several that wait go out together.
 			for ; ok; f, ok = next(c.Frames) {
 				if rc.SetWriteDeadline(time.Now().Add(writeLimit)) != nil {

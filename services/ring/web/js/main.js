@@ -47,10 +47,11 @@ class Page {
   }
 
   start() {
+    if (this.stream?.stopped && this.dialogs.session.look) this.stream.open();
     if (this.stream || (!this.dialogs.session.look && this.dialogs.session.login)) return;
     this.charts.enabled = true;
     this.charts.select(this.node);
-    this.stream = new Stream(this.store, (state, text) => this.state(state, text));
+    this.stream = new Stream(this.store, (state, text) => this.state(state, text), () => this.dialogs.renew().catch(() => {}));
   }
 
   session(s) {
@@ -62,7 +63,7 @@ class Page {
       s.look && !s.act ? el('span', { class: 'quiet' }, 'read-only') : null,
     ].filter(Boolean));
     this.legend();
-    if (!s.look) { this.stream?.source?.close(); if (s.login) this.dialogs.login(); }
+    if (!s.look) { this.stream?.stop(); if (s.login) this.dialogs.login(); }
     this.start();
     this.slow();
   }

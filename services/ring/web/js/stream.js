@@ -4,9 +4,13 @@
 const silence = 3_000; // ms without a word after which the service is called lost
 
 export class Stream {
-  constructor(store, onState) {
+  /** onState(state, text) is told how the connection is; onBreak() that it broke:
+   * perhaps the service wants another login. */
+  constructor(store, onState, onBreak) {
     this.store = store;
     this.onState = onState;
+    this.onBreak = onBreak;
+    this.stopped = false;
     this.id = null;
     this.watched = '';
     this.heard = 0;
@@ -15,8 +19,18 @@ export class Stream {
     this.open();
   }
 
+  /** Ends it until the next open. */
+  stop() {
+    this.stopped = true;
+    this.id = null;
+    clearTimeout(this.retry);
+    this.source?.close();
+    this.state();
+  }
+
   open() {
     this.source?.close();
+    this.stopped = false;
     const s = this.source = new EventSource('api/stream');
     this.opened = performance.now();
     const on = (name, fn) => s.addEventListener(name, (e) => {
@@ -39,6 +53,7 @@ export class Stream {
       // refusal; one way for both.
       s.close();
       this.again();
+      this.onBreak();
     });
   }
 
@@ -51,6 +66,7 @@ export class Stream {
 
   /** A connection that says nothing (a black hole) is as bad as none. */
   check() {
+    if (this.stopped) return;
     const quiet = performance.now() - Math.max(this.heard, this.opened);
     if (this.source?.readyState !== EventSource.CLOSED && quiet > silence) {
       this.id = null;
@@ -64,7 +80,8 @@ export class Stream {
 
   state() {
     const { link } = this.store;
-    if (this.lost) this.onState('lost', 'No connection to the service, trying again. What you see is old.');
+    if (this.stopped) this.onState('lost', 'Not logged in. What you see is old.');
+    else if (this.lost) this.onState('lost', 'No connection to the service, trying again. What you see is old.');
     else if (!link.up) this.onState('down', 'The service has lost the brokers, trying again' + (link.reason ? ': ' + link.reason : '') + '. What you see is old.');
     else if (!link.caught_up) this.onState('catching', 'Reading what the topics hold…' + (link.reason ? ' ' + link.reason : ''));
     else this.onState('live', 'Live');
