@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/weir-net/weir/schemas"
+	"github.com/weir-net/weir/schemas/baselines"
 	"github.com/weir-net/weir/schemas/rates"
 	"github.com/weir-net/weir/services/internal/detect/rules"
 )
@@ -17,7 +18,7 @@ const ewmaConstant = 5 * time.Minute
 
 // classBuckets are bounds of the histogram: half octaves up to 2^20 packets per
 // second.
-const classBuckets = 42
+const classBuckets = baselines.Buckets
 
 // baseline is what is usual on an interface: per class an average and a
 // histogram of the packets per second, learned while it is quiet.

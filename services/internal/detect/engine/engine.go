@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/weir-net/weir/schemas"
+	"github.com/weir-net/weir/schemas/baselines"
 	"github.com/weir-net/weir/schemas/commands"
 	"github.com/weir-net/weir/schemas/rates"
 	"github.com/weir-net/weir/services/internal/detect/rules"
@@ -64,17 +65,20 @@ type Engine struct {
 	past    map[string]past                              // own ended ones, for relapses
 	allows  map[string]*commands.Lease                   // of anybody
 	watched map[interfaceName]*watched
-	sets    map[rules.Mask]*rules.Set // rules with overrides, as they were asked for
-	known   map[schemas.Target]int    // leases on sources of quiet hours
-	sweptAt time.Time
-	turn    turn // reused from record to record
+	// recalled is what was learned of interfaces of which nothing is heard, or not
+	// yet: by other instances, or in an earlier life.
+	recalled map[interfaceName]*baselines.Record
+	sets     map[rules.Mask]*rules.Set // rules with overrides, as they were asked for
+	known    map[schemas.Target]int    // leases on sources of quiet hours
+	sweptAt  time.Time
+	turn     turn // reused from record to record
 }
 
 // New returns an engine without leases.
 func New(o Options) *Engine {
 	return &Engine{
 		Options: o, leases: map[string]*lease{}, held: map[schemas.Target]map[commands.Match]*lease{}, past: map[string]past{},
-		allows: map[string]*commands.Lease{}, watched: map[interfaceName]*watched{}, sets: map[rules.Mask]*rules.Set{}, known: map[schemas.Target]int{},
+		allows: map[string]*commands.Lease{}, watched: map[interfaceName]*watched{}, recalled: map[interfaceName]*baselines.Record{}, sets: map[rules.Mask]*rules.Set{}, known: map[schemas.Target]int{},
 		turn: turn{at: map[netip.Addr]int{}, decided: map[netip.Addr]bool{}},
 	}
 }

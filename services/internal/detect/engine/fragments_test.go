@@ -104,12 +104,12 @@ func TestSlowReflections(t *testing.T) {
 		sources   int
 		parts     int
 	}{
-		"DNS, signed":   {53, 50, 15, 2},
+		"DNS, signed":   {53, 50, 20, 2},
 		"DNS, ANY":      {53, 40, 30, 3},
 		"CLDAP":         {389, 45, 40, 3},
 		"SNMP, bulk":    {161, 45, 25, 12},
-		"chargen":       {19, 60, 12, 2},
-		"NTP, over UDP": {123, 120, 12, 1}, // which has no fragments
+		"chargen":       {19, 60, 20, 2},
+		"NTP, over UDP": {123, 120, 20, 1}, // which has no fragments
 	} {
 		rnd := rand.New(rand.NewPCG(7, uint64(c.sport)))
 		attack := answering(c.sport, c.perSecond, c.sources, c.parts, 1514, attackFrom, attackTo, reflectors)

@@ -36,6 +36,8 @@ type watched struct {
 	unusual  [schemas.NumClasses]since
 	usual    baseline
 	regulars regulars
+
+	rememberedAt time.Time // when Remember last returned it
 }
 
 type since struct{ from, last time.Time }
@@ -64,8 +66,12 @@ func (e *Engine) watch(host, ifname string, now time.Time) *watched {
 	if w == nil {
 		w = &watched{host: host, ifname: ifname, name: schemas.InterfaceKey(host, ifname), target: e.target(host, ifname), set: e.resolve(e.Rules.For(host, ifname)),
 			told: map[string]time.Time{}, since: map[sinceKey]since{}}
-		w.tokens, w.tokensAt = float64(w.set.Budget.PerSecond), now
+		w.tokens, w.tokensAt, w.rememberedAt = float64(w.set.Budget.PerSecond), now, now
 		e.watched[name] = w
+		if r := e.recalled[name]; r != nil {
+			w.recall(r, now)
+			delete(e.recalled, name)
+		}
 	}
 	w.seen = now
 	return w
@@ -126,8 +132,15 @@ func (e *Engine) sweep(now time.Time) {
 			delete(e.allows, key)
 		}
 	}
+	for name, r := range e.recalled {
+		if now.Sub(r.UpdatedAt) >= forgottenAfter {
+			delete(e.recalled, name)
+		}
+	}
 	for name, w := range e.watched {
 		if now.Sub(w.seen) > goneAfter {
+			r := w.remember(now) // it may come back
+			e.recalled[name] = &r
 			delete(e.watched, name)
 			continue
 		}
