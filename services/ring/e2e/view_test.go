@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -116,4 +117,27 @@ func TestNothingThere(t *testing.T) {
 	shot(t, ctx, "nothing")
 	do(t, ctx, chromedp.Click("#layers"))
 	until(t, ctx, 2*time.Second, `weir.stack?.rings.every((r) => r.ring.items.length === 1)`)
+}
+
+// Numbers as large as a record can hold are drawn like others.
+func TestHugeNumbers(t *testing.T) {
+	s := start(t, false)
+	s.play.Fleet(1, 1, 2)
+	s.play.Add("edge-1", "eth9", ringtest.Source{Addr: attacker, PPS: 1e18, Class: schemas.ClassUDP}, ringtest.Source{Addr: attacker.Next(), PPS: 3, Class: schemas.ClassUDP})
+	a := synFlood()
+	a.PeakPPS, a.PeakBPS, a.Sources, a.Dropped = 1e300, 1e305, math.MaxUint64, math.MaxUint64
+	s.play.Attack(t, a)
+	s.run(t)
+	ctx := browser(t, 1280, 800)
+	visitPage(t, ctx, s.url)
+	until(t, ctx, 15*time.Second, s.live(2))
+	until(t, ctx, 5*time.Second, `document.querySelector("#attacks .now") && weir.charts.data?.pps.some((v) => v > 1e14)`)
+	for _, view := range []string{"flat", "layers"} {
+		do(t, ctx, chromedp.Click("#"+view))
+		until(t, ctx, 5*time.Second, `(weir.stack ? weir.stack.rings[3].ring : weir.ring).items.filter((x) => x.kind === "interface").every((x) => x.a1 > x.a0 && Number.isFinite(x.pps))`)
+		shot(t, ctx, "huge-"+view)
+	}
+	if got := js[string](t, ctx, `document.body.innerText.match(/NaN|Infinity|undefined/)?.[0] ?? ""`); got != "" {
+		t.Errorf("the page says %s", got)
+	}
 }

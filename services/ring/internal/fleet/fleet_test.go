@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"math"
 	"net/netip"
 	"strings"
 	"testing"
@@ -179,5 +180,16 @@ func TestSearch(t *testing.T) {
 	}
 	if n := len(f.Search("edge", 1)); n != 1 {
 		t.Errorf("%d found, the limit was 1", n)
+	}
+}
+
+func TestWholeNumbers(t *testing.T) {
+	for v, want := range map[float64]string{0: "0", 0.4: "0", 2.5: "3", -1: "-1", 1e14: "100000000000000", 1e300: "1000000000000000", math.Inf(1): "1000000000000000"} {
+		if got := string(appendWhole(nil, v)); got != want {
+			t.Errorf("%v: %s, want %s", v, got, want)
+		}
+	}
+	if got := string(appendWhole(nil, math.NaN())); got != "0" {
+		t.Errorf("NaN: %s", got)
 	}
 }

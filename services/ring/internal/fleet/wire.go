@@ -98,11 +98,13 @@ func (i *Interface) appendRow(b []byte, now time.Time) []byte {
 	return append(b, ']')
 }
 
+// appendWhole appends v without its fraction. What a browser could not tell from
+// its neighbours any more is cut to 1e15.
 func appendWhole(b []byte, v float64) []byte {
-	if math.IsNaN(v) || math.Abs(v) > 1e15 {
+	if math.IsNaN(v) {
 		return append(b, '0')
 	}
-	return strconv.AppendInt(b, int64(math.Round(v)), 10)
+	return strconv.AppendInt(b, int64(math.Round(min(max(v, -1e15), 1e15))), 10)
 }
 
 // Delta returns what changed since the last Delta, as the members

@@ -36,7 +36,7 @@ type Hub struct {
 	bad     uint64
 
 	now       func() time.Time
-	newest    time.Time // the latest broker timestamp
+	skew      skew
 	told      told
 	maxClient int
 }
@@ -58,6 +58,9 @@ type Link struct {
 	CaughtUp bool      `json:"caught_up"`
 	Since    time.Time `json:"since,omitzero"`
 	Reason   string    `json:"reason,omitempty"`
+	// Behind is by how many milliseconds the brokers' clock is behind the
+	// service's, 0 if that may as well be what records take. The hub sets it.
+	Behind int64 `json:"clock_behind_ms,omitempty"`
 }
 
 // New returns a hub that shows at most limit interfaces to at most maxClients
@@ -69,19 +72,15 @@ func New(limit, maxClients int, now func() time.Time) *Hub {
 	}
 }
 
-// clock is the broker's time as well as it is known: our own, unless a record
-// was stamped later.
-func (h *Hub) clock() time.Time {
-	if n := h.now(); n.After(h.newest) {
-		return n
-	}
-	return h.newest
-}
+// clock is the brokers' time as well as it is known.
+func (h *Hub) clock() time.Time { return h.now().Add(-h.skew.behind()) }
 
 func (h *Hub) see(at time.Time) {
-	// A stamp far ahead would make all else look stale for as long.
-	if at.After(h.newest) && at.Before(h.now().Add(time.Hour)) {
-		h.newest = at
+	// What is read from the past was stamped long ago by any clock, and a stamp far
+	// ahead is somebody's mistake.
+	now := h.now()
+	if lag := now.Sub(at); h.link.CaughtUp && lag > -time.Hour {
+		h.skew.note(lag, now)
 	}
 }
 
@@ -181,7 +180,7 @@ func (h *Hub) count(err error) error {
 func (h *Hub) SetLink(l Link) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.link == l {
+	if l.Behind = h.link.Behind; h.link == l {
 		return
 	}
 	h.link = l

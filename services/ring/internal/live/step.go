@@ -32,6 +32,7 @@ func (h *Hub) Step() {
 		h.told.second = now.Unix()
 		h.leases.Expire(now)
 		h.fleet.Expire(now)
+		h.tellSkew()
 	}
 	if len(h.clients) == 0 {
 		h.fleet.Skip()
@@ -50,6 +51,16 @@ func (h *Hub) Step() {
 		h.told.events = h.journal.Count()
 	}
 	h.tellDetails(now)
+}
+
+// tellSkew says how the brokers' clock differs, if that is news.
+func (h *Hub) tellSkew() {
+	behind := h.skew.behind()
+	if (behind - time.Duration(h.link.Behind)*time.Millisecond).Abs() <= skewSlack {
+		return
+	}
+	h.link.Behind = behind.Milliseconds()
+	h.broadcast(frame("link", encode(h.link)))
 }
 
 // catchUp gives a snapshot to the browsers that lost frames and have since read

@@ -1,6 +1,8 @@
 // The connection to the service: server-sent events, tried again for ever, with
 // what is known about it said meanwhile.
 
+import { span } from './text.js';
+
 const silence = 3_000; // ms without a word after which the service is called lost
 
 export class Stream {
@@ -84,7 +86,7 @@ export class Stream {
     else if (this.lost) this.onState('lost', 'No connection to the service, trying again. What you see is old.');
     else if (!link.up) this.onState('down', 'The service has lost the brokers, trying again' + (link.reason ? ': ' + link.reason : '') + '. What you see is old.');
     else if (!link.caught_up) this.onState('catching', 'Reading what the topics hold…' + (link.reason ? ' ' + link.reason : ''));
-    else this.onState('live', 'Live');
+    else this.onState('live', 'Live' + clocks(link.clock_behind_ms));
   }
 
   /** Asks for the sources of interfaces, by comma-joined IDs. */
@@ -95,3 +97,5 @@ export class Stream {
     fetch('api/watch?' + new URLSearchParams({ stream: this.id, ids })).catch(() => {});
   }
 }
+
+const clocks = (behind) => (behind ? `, but the brokers' clock is ${span(Math.abs(behind))} ${behind > 0 ? 'behind' : 'ahead of'} the service's` : '');
