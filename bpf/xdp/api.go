@@ -156,7 +156,7 @@ type Window struct {
 	Other                                        Counters // packets whose source found no place in the table
 	Truncated                                    bool     // Other is not empty
 	NoTarget                                     uint64   // packets whose target found no place
-	Sources                                      []Source
+	Sources                                      Sources
 	Targets                                      []Target
 	// HyperLogLog registers (2^10) of all sources, of those that sent SYN and
 	// of those that sent SYN-ACK; nil when there was none.
@@ -171,7 +171,8 @@ type Drained struct {
 	Windows    []Window
 	Start, End time.Duration // boot-time clock
 	FlipWait   time.Duration // the grace period
-	Scan       time.Duration
+	Scan       time.Duration // reading the tables: totals, targets, sketches
+	Join       time.Duration // making sources of the records of all CPUs
 }
 
 // Match says which packets a lease covers; zero fields mean any.

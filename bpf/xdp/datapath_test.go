@@ -100,8 +100,7 @@ func (r *rig) drain() Window {
 func checkSums(t testing.TB, w *Window) {
 	t.Helper()
 	sum := w.Other
-	for i := range w.Sources {
-		s := &w.Sources[i]
+	for _, s := range w.Sources.All() {
 		sum.Packets += s.Packets
 		sum.Bytes += s.Bytes
 		sum.UDPBytes += s.UDPBytes
@@ -128,5 +127,5 @@ func (r *rig) put(entries ...Entry) {
 }
 
 func (w *Window) String() string {
-	return fmt.Sprintf("totals %+v, non-IP %d, malformed %d, %d sources", w.Totals, w.NonIP, w.Malformed, len(w.Sources))
+	return fmt.Sprintf("totals %+v, non-IP %d, malformed %d, %d sources", w.Totals, w.NonIP, w.Malformed, w.Sources.Len())
 }

@@ -36,14 +36,23 @@ func (d *Datapath) Drain() (Drained, error) {
 		return out, err
 	}
 	out.FlipWait = time.Since(start)
-	start = time.Now()
 	out.Start, out.End = time.Duration(c.PendingStart), time.Duration(c.PendingEnd)
-	d.scan(int(c.Epoch^1), &out)
+	half := int(c.Epoch ^ 1)
+	start = time.Now()
+	d.scan(half, &out)
+	out.Scan = time.Since(start)
+	start = time.Now()
+	for i := range d.tables {
+		d.join(&d.tables[i], half)
+	}
+	for i := range out.Windows {
+		d.reuse[out.Windows[i].Slot] = out.Windows[i].Sources
+	}
 	d.scanned = true
-	if err := d.noteEstablished(&out); err != nil {
+	if err := d.noteEstablished(d.scanner.conversing, out.End); err != nil {
 		return out, err
 	}
-	out.Scan = time.Since(start)
+	out.Join = time.Since(start)
 	return out, nil
 }
 
@@ -102,38 +111,37 @@ func (d *Datapath) Commit() {
 	d.scanned = false
 }
 
+// scan reads all but the sources, which join does.
 func (d *Datapath) scan(half int, out *Drained) {
-	var index [MaxSlots]int
 	id := string(trimZero(d.control.PendingBootId[:]))
 	for i := range d.slots {
-		index[i] = -1
 		if d.slots[i].PendingSeq != 0 {
-			index[i] = len(out.Windows)
+			d.reuse[i].reset()
 			out.Windows = append(out.Windows, Window{
 				Slot: Slot(i), Ifindex: int(d.slots[i].Ifindex), BootID: id, Seq: d.slots[i].PendingSeq,
-				Sources: d.reuse[i][:0],
+				Sources: d.reuse[i],
 			})
 		}
 	}
-	window := func(slot int) *Window {
-		if slot >= MaxSlots || index[slot] < 0 {
-			return nil // an interface detached in mid-window: its last packets have no record
-		}
-		return &out.Windows[index[slot]]
-	}
+	d.scanner.begin(out.Windows)
 	for i := range d.tables {
-		d.scanSources(&d.tables[i], half, window)
+		d.count(&d.tables[i], half)
 	}
-	d.scanTargets(half, window)
-	d.scanTotals(half, window)
+	d.scanner.total()
+	d.scanTargets(half, d.scanner.window)
+	d.scanTotals(half, d.scanner.window)
 	for i := range out.Windows {
-		w := &out.Windows[i]
-		d.sketch(half, w)
-		d.reuse[w.Slot] = w.Sources
-		if cap(w.Sources) > 4096 && cap(w.Sources) > 8*len(w.Sources) {
-			d.reuse[w.Slot] = nil // the memory of a flood that is over
-		}
+		d.sketch(half, &out.Windows[i])
 	}
+}
+
+// window returns the window of a slot, nil if it has none: an interface detached in
+// mid-window, and its last packets have no record.
+func (s *scanner) window(slot int) *Window {
+	if slot >= MaxSlots {
+		return nil
+	}
+	return s.windows[slot]
 }
 
 func addr16(w [4]uint32) netip.Addr {

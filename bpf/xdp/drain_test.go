@@ -1,15 +1,15 @@
 package xdp
 
 import (
-	"cmp"
 	"encoding/binary"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 )
@@ -158,27 +158,66 @@ func TestOtherSizesAreRefused(t *testing.T) {
 	}
 }
 
-// TestMergeDoesNotQueue: sources arrive in the order of their sets, and still
-// lie apart in the table that joins them.
-func TestMergeDoesNotQueue(t *testing.T) {
-	const n, sets = 1 << 16, 1 << 14
-	hashes := make([]uint64, n)
-	for i := range hashes {
-		hashes[i] = mix(uint64(i) + 7)
-	}
-	slices.SortFunc(hashes, func(a, b uint64) int { return cmp.Compare(a&(sets-1), b&(sets-1)) })
-	var m merger
-	w := &Window{}
-	for i, h := range hashes {
-		m.source(w, addr16([4]uint32{uint32(i)}), h)
-	}
-	steps := 0
-	for at, s := range m.slots {
-		if s.window != nil {
-			steps += (at - int(m.home(s.hash)) + len(m.slots)) & (len(m.slots) - 1)
+// TestJoin holds the sources of random tables, with records at home and elsewhere, of
+// few sources and of many in a set, against a plain sum.
+func TestJoin(t *testing.T) {
+	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
+	for _, c := range []struct{ ways, sources, records int }{
+		{8, 3, 200}, {64, 100, 1000}, {1 << 12, 3000, 20_000}, {1 << 12, 100_000, 20_000},
+	} {
+		r := newRig(t, Config{SourceWays: c.ways})
+		r.use(1, FilterEnforce)
+		type key struct {
+			slot    int
+			address netip.Addr
 		}
-	}
-	if len(w.Sources) != n || steps > 4*n {
-		t.Errorf("%d sources, %d steps from where they belong", len(w.Sources), steps)
+		want := map[key]*Source{}
+		strays := 0
+		for range c.records {
+			table := &r.tables[rng.IntN(2)]
+			rec := record{key: keyUsed | uint32(rng.IntN(16))<<kindShift | uint32(rng.IntN(2)), counts: rng.Uint64() & (1<<63 - 1)}
+			if rng.IntN(16) == 0 {
+				rec.key = rec.key&^(kindMask<<kindShift) | kindPairs<<kindShift
+			}
+			rec.address[0] = 1 + rng.Uint64N(uint64(c.sources))
+			if table.family == 6 {
+				rec.key |= keyFamily6
+				rec.address[1] = rec.address[0] * 7
+			}
+			region := int(r.control.Epoch)*r.cpus + rng.IntN(r.cpus)
+			h := table.hash(&rec, r.seed)
+			if !table.take(region, table.home(h), &rec) {
+				if !table.take(region, rng.IntN(table.sets), &rec) {
+					continue
+				}
+				strays++
+			}
+			k := key{rec.slot(), rec.addr()}
+			if want[k] == nil {
+				want[k] = &Source{Address: k.address}
+			}
+			rec.addTo(want[k])
+		}
+		out, err := r.Drain()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strays == 0 {
+			t.Error("every record was at home")
+		}
+		for i := range out.Windows {
+			w := &out.Windows[i]
+			checkSums(t, w)
+			for _, s := range w.Sources.All() {
+				k := key{int(w.Slot), s.Address}
+				if want[k] == nil || *want[k] != *s {
+					t.Fatalf("%d ways: %+v, want %+v", c.ways, *s, want[k])
+				}
+				delete(want, k)
+			}
+		}
+		if len(want) != 0 {
+			t.Errorf("%d ways: %d sources are missing", c.ways, len(want))
+		}
 	}
 }

@@ -25,29 +25,26 @@ const (
 // knownSources remembers when each source was noted.
 type knownSources map[netip.Addr]time.Duration
 
-// noteEstablished tells the program which sources were seen to converse, so
-// that a limit on the SYN of a spoofed flood lets them open connections.
-func (d *Datapath) noteEstablished(out *Drained) error {
+// noteEstablished tells the program which sources were seen to converse until
+// now, so that a limit on the SYN of a spoofed flood lets them open connections.
+func (d *Datapath) noteEstablished(sources []netip.Addr, now time.Duration) error {
 	if d.known == nil || len(d.known) > maxKnown {
 		d.known = make(knownSources)
 	}
 	noted := 0
-	for i := range out.Windows {
-		for j := range out.Windows[i].Sources {
-			s := &out.Windows[i].Sources[j]
-			if s.ByClass[classTCPOther] < establishedPackets || noted == maxEstablished {
-				continue
-			}
-			if at, ok := d.known[s.Address]; ok && out.End-at < establishedRefresh {
-				continue
-			}
-			key := establishedKey(s.Address)
-			if err := d.maps["established"].Put(&key, uint32(1)); err != nil {
-				return fmt.Errorf("noting an established source: %w", err)
-			}
-			d.known[s.Address] = out.End
-			noted++
+	for _, a := range sources {
+		if noted == maxEstablished {
+			break
 		}
+		if at, ok := d.known[a]; ok && now-at < establishedRefresh {
+			continue
+		}
+		key := establishedKey(a)
+		if err := d.maps["established"].Put(&key, uint32(1)); err != nil {
+			return fmt.Errorf("noting an established source: %w", err)
+		}
+		d.known[a] = now
+		noted++
 	}
 	return nil
 }

@@ -135,7 +135,7 @@ func TestModes(t *testing.T) {
 	if drops.Packets != 1 || drops.Would != 1 || drops.Bytes != 54 || drops.WouldBytes != 54 || drops.Last == 0 {
 		t.Errorf("drops %+v, want one packet dropped and one that would have been", drops)
 	}
-	if w := r.drain(); w.Totals.Dropped != 1 || w.Sources[0].Dropped != 1 || w.Targets[0].Dropped != 1 {
+	if w := r.drain(); w.Totals.Dropped != 1 || w.Sources.At(0).Dropped != 1 || w.Targets[0].Dropped != 1 {
 		t.Errorf("dropped: %+v", w)
 	}
 }

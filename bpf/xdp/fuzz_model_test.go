@@ -125,8 +125,7 @@ func (w *windowModel) compare(got *Window) error {
 func (w *windowModel) compareSources(got *Window) error {
 	seen := map[netip.Addr]bool{}
 	all := got.Other
-	for i := range got.Sources {
-		s := &got.Sources[i]
+	for _, s := range got.Sources.All() {
 		want := w.sources[s.Address]
 		if want == nil || seen[s.Address] {
 			return fmt.Errorf("source %v: known %v, seen before %v", s.Address, want != nil, seen[s.Address])

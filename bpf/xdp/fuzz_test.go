@@ -311,7 +311,7 @@ func (f *fuzz) drainOnce() {
 		}
 		f.counted += w.Totals.Packets
 		f.nameless += w.Other.Packets
-		for _, s := range w.Sources {
+		for _, s := range w.Sources.All() {
 			if s.ByClass[classTCPOther] >= establishedPackets {
 				f.established[s.Address] = true
 			}

@@ -50,8 +50,8 @@ type Datapath struct {
 	totals    []weirTotals
 	sketches  []weirSketch
 	leases    []weirLease
-	merge     merger
-	reuse     [MaxSlots][]Source // the memory of the last window's sources
+	scanner   scanner
+	reuse     [MaxSlots]Sources // the memory of the last window's
 	known     knownSources
 	scanned   bool
 	leftovers bool

@@ -95,15 +95,17 @@ func compareWindows(t *testing.T, a, b *Window) {
 	if a.Totals != b.Totals || a.String() != b.String() || a.NonIPBytes != b.NonIPBytes || a.MalformedBytes != b.MalformedBytes {
 		t.Errorf("XDP counted %s, %d, %d\nTCX counted %s, %d, %d", a, a.NonIPBytes, a.MalformedBytes, b, b.NonIPBytes, b.MalformedBytes)
 	}
-	bySource := func(x, y Source) int { return x.Address.Compare(y.Address) }
-	for _, w := range []*Window{a, b} {
-		for i := range w.Sources {
-			w.Sources[i].PortPairs = 0 // of which packets they are taken, depends on the slot
+	sorted := func(w *Window) (all []Source) {
+		for _, s := range w.Sources.All() {
+			s.PortPairs = 0 // of which packets they are taken, depends on the slot
+			all = append(all, *s)
 		}
-		slices.SortFunc(w.Sources, bySource)
+		slices.SortFunc(all, func(x, y Source) int { return x.Address.Compare(y.Address) })
+		return all
 	}
-	if !slices.Equal(a.Sources, b.Sources) || len(a.Sources) < 8 {
-		t.Errorf("XDP counted sources\n%+v\nTCX\n%+v", a.Sources, b.Sources)
+	// Where records find room depends on the slot too, but the sources that did not are few.
+	if x, y := sorted(a), sorted(b); !slices.Equal(x, y) && !a.Truncated && !b.Truncated || len(x) < 8 {
+		t.Errorf("XDP counted sources\n%+v\nTCX\n%+v", x, y)
 	}
 	byTarget := func(x, y Target) int {
 		return cmp.Or(x.Destination.Compare(y.Destination), cmp.Compare(x.Class, y.Class), cmp.Compare(x.Protocol, y.Protocol), cmp.Compare(x.Port, y.Port))

@@ -116,10 +116,10 @@ func TestFrames(t *testing.T) {
 				t.Errorf("got %v\nwant %v", &w, &want)
 			}
 			var source string
-			if len(w.Sources) == 1 {
-				source = w.Sources[0].Address.String()
-			} else if len(w.Sources) > 1 {
-				t.Errorf("%d sources, want at most one", len(w.Sources))
+			if w.Sources.Len() == 1 {
+				source = w.Sources.At(0).Address.String()
+			} else if w.Sources.Len() > 1 {
+				t.Errorf("%d sources, want at most one", w.Sources.Len())
 			}
 			if source != c.source {
 				t.Errorf("source %q, want %q", source, c.source)

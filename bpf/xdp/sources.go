@@ -1,11 +1,7 @@
 package xdp
 
 import (
-	"cmp"
-	"encoding/binary"
 	"math/bits"
-	"net/netip"
-	"slices"
 	"unsafe"
 )
 
@@ -15,6 +11,7 @@ const (
 	keyShift4   = 32
 	keyUsed     = 1 << 15
 	keyRetired  = 1 << 14
+	keyFamily6  = 1 << 16 // here only
 	slotMask    = MaxSlots - 1
 	kindShift   = 6
 	kindMask    = 0x1f
@@ -52,194 +49,41 @@ func newSourceTable[S any](family uint8, sets int, table []S, dirty []uint64) so
 	}
 }
 
+// number is the table's place in Datapath.tables.
+func (t *sourceTable) number() int {
+	if t.family == 4 {
+		return 0
+	}
+	return 1
+}
+
 func (t *sourceTable) dirtyWords() int { return dirtyWords(t.sets) }
 
 func dirtyWords(sets int) int { return (sets + wordSets - 1) / wordSets }
 
-// record is one of the table, or one that was still waiting to be counted.
-type record struct {
-	words  [4]uint32
-	key    uint16
-	counts uint64 // packets and bytes, or a bitmap of port pairs
-}
-
 // at reads record i of the whole table; its key is 0 when it is free.
 func (t *sourceTable) at(i int) record {
-	w := t.words[i*t.stride : (i+1)*t.stride]
 	if t.family == 4 {
-		return record{words: [4]uint32{uint32(w[0])}, key: uint16(w[0] >> keyShift4), counts: w[1]}
+		w := t.words[2*i : 2*i+2]
+		return record{address: [2]uint64{w[0] & (1<<keyShift4 - 1)}, key: uint32(w[0] >> keyShift4), counts: w[1]}
 	}
-	return record{
-		words: [4]uint32{uint32(w[0]), uint32(w[0] >> 32), uint32(w[1]), uint32(w[1] >> 32)},
-		key:   uint16(w[2]), counts: w[3],
+	w := t.words[4*i : 4*i+4]
+	if w[2] == 0 {
+		return record{}
 	}
+	return record{address: [2]uint64{w[0], w[1]}, key: uint32(w[2]) | keyFamily6, counts: w[3]}
 }
-
-func (r *record) packets() uint64 { return r.counts >> byteBits }
-func (r *record) bytes() uint64   { return r.counts & (1<<byteBits - 1) }
 
 func (t *sourceTable) hash(r *record, seed uint64) uint64 {
 	slot := uint64(r.key & slotMask)
 	if t.family == 4 {
-		return mix((slot<<32 | uint64(r.words[0])) + seed)
+		return mix((slot<<32 | r.address[0]) + seed)
 	}
-	lo := uint64(r.words[1])<<32 | uint64(r.words[0])
-	hi := uint64(r.words[3])<<32 | uint64(r.words[2])
-	return mix(mix(lo+seed) ^ hi ^ slot<<56)
+	return mix(mix(r.address[0]+seed) ^ r.address[1] ^ slot<<56)
 }
 
-func (r *record) kind() int { return int(r.key>>kindShift) & kindMask }
-
-func (r *record) address(family uint8) netip.Addr {
-	if family == 4 {
-		var b [4]byte
-		binary.NativeEndian.PutUint32(b[:], r.words[0])
-		return netip.AddrFrom4(b)
-	}
-	return addr16(r.words)
-}
-
-// addTo adds the record to its source, and its packets to the interface's.
-func (r *record) addTo(s *Source, totals *Counters) {
-	kind := r.kind()
-	if kind == kindPairs {
-		s.PortPairs |= r.counts
-		return
-	}
-	r.count(&s.Counters, kind)
-	r.count(totals, kind)
-}
-
-func (r *record) count(c *Counters, kind int) {
-	class := kind & (NumClasses - 1)
-	packets, bytes := r.packets(), r.bytes()
-	c.Packets += packets
-	c.ByClass[class] += packets
-	c.Bytes += bytes
-	if class == classUDP {
-		c.UDPBytes += bytes
-	}
-	if kind&kindDropped != 0 {
-		c.Dropped += packets
-	}
-}
-
-// late is a packet that was in a buffer when the window ended.
-type late struct {
-	record
-	set int
-}
-
-// lates returns the buffered packets of a family, by set.
-func (d *Datapath) lates(t *sourceTable, half int) []late {
-	var out []late
-	for _, b := range d.batches[half*d.cpus : (half+1)*d.cpus] {
-		for i := range min(int(b.N), len(b.Noted)) {
-			e := &b.Noted[i]
-			if e.Family != t.family {
-				continue
-			}
-			r := record{words: e.Address.W, key: e.Key, counts: uint64(e.Packets)<<byteBits | uint64(e.Length)}
-			set := int(uint32(t.hash(&r, d.seed))) & (t.sets - 1)
-			out = append(out, late{r, set})
-			if e.Pair < 64 {
-				r.key = keyUsed | r.key&slotMask | kindPairs<<kindShift
-				r.counts = 1 << e.Pair
-				out = append(out, late{r, set})
-			}
-		}
-	}
-	slices.SortStableFunc(out, func(a, b late) int { return cmp.Compare(a.set, b.set) })
-	return out
-}
-
-// scanner joins the records of a family into sources, set by set. A source whose
-// first set has had room on every CPU has all its records there, and they are
-// joined on the spot; the few others meet in a hash table.
-type scanner struct {
-	d      *Datapath
-	table  *sourceTable
-	half   int
-	window func(int) *Window
-	lates  []late
-	here   []joined // the sources of the current set
-}
-
-type joined struct {
-	window *Window
-	words  [4]uint32
-	at     int
-}
-
-func (d *Datapath) scanSources(t *sourceTable, half int, window func(int) *Window) {
-	d.merge.reset()
-	s := scanner{d: d, table: t, half: half, window: window, lates: d.lates(t, half)}
-	n := t.dirtyWords()
-	for word := range n {
-		var used uint64
-		for cpu := range d.cpus {
-			used |= t.dirty[(half*d.cpus+cpu)*n+word]
-		}
-		for i := 0; i < len(s.lates) && s.lates[i].set < (word+1)*wordSets; i++ {
-			used |= 1 << (s.lates[i].set / dirtySets & 63)
-		}
-		for ; used != 0; used &= used - 1 {
-			first := word*wordSets + bits.TrailingZeros64(used)*dirtySets
-			for set := first; set < min(first+dirtySets, t.sets); set++ {
-				s.set(set)
-			}
-		}
-	}
-}
-
-// set joins the records of one set of all CPUs.
-func (s *scanner) set(set int) {
-	full := false
-	s.here = s.here[:0]
-	for cpu := range s.d.cpus {
-		first := s.first(cpu, set)
-		last := s.table.at(first + setWays - 1)
-		full = full || last.key != 0 // ways are taken in order
-	}
-	for cpu := range s.d.cpus {
-		first := s.first(cpu, set)
-		for i := first; i < first+setWays; i++ {
-			if r := s.table.at(i); r.key != 0 {
-				s.add(&r, set, full)
-			}
-		}
-	}
-	for ; len(s.lates) > 0 && s.lates[0].set == set; s.lates = s.lates[1:] {
-		s.add(&s.lates[0].record, set, full)
-	}
-}
-
-// first is the index of a set's first record.
-func (s *scanner) first(cpu, set int) int {
-	return ((s.half*s.d.cpus+cpu)*s.table.sets + set) * setWays
-}
-
-func (s *scanner) add(r *record, set int, full bool) {
-	w := s.window(int(r.key & slotMask))
-	if w == nil || r.counts == 0 {
-		return // of an interface that has gone, or carried over and idle
-	}
-	h := s.table.hash(r, s.d.seed)
-	w.note(h, r.kind())
-	if full || int(uint32(h))&(s.table.sets-1) != set {
-		r.addTo(s.d.merge.source(w, r.address(s.table.family), h), &w.Totals)
-		return
-	}
-	for i := range s.here {
-		if j := &s.here[i]; j.words == r.words && j.window == w {
-			r.addTo(&w.Sources[j.at], &w.Totals)
-			return
-		}
-	}
-	s.here = append(s.here, joined{w, r.words, len(w.Sources)})
-	w.Sources = append(w.Sources, Source{Address: r.address(s.table.family)})
-	r.addTo(&w.Sources[len(w.Sources)-1], &w.Totals)
-}
+// home is the first of the two sets of the source with a hash.
+func (t *sourceTable) home(hash uint64) int { return int(uint32(hash)) & (t.sets - 1) }
 
 // clear empties a half for the window after the next, except for the places of
 // sources that converse: a flood that comes first must not push them into Other.
@@ -253,6 +97,9 @@ func (t *sourceTable) clear(half, cpus int) {
 			for used := *dirty; used != 0; used &= used - 1 {
 				group := bits.TrailingZeros64(used)
 				first := word*wordSets + group*dirtySets
+				if t.clearFlood(region, first) {
+					continue
+				}
 				for set := first; set < min(first+dirtySets, t.sets); set++ {
 					if t.clearSet(half, region, region-half*cpus, cpus, set, &left) {
 						kept |= 1 << group
@@ -262,6 +109,24 @@ func (t *sourceTable) clear(half, cpus int) {
 			*dirty = kept
 		}
 	}
+}
+
+// clearFlood empties a group of sets in which nobody converses, which during a
+// flood are most, and reports whether it did.
+func (t *sourceTable) clearFlood(region, first int) bool {
+	keyAt, shift := 0, keyShift4
+	if t.family == 6 {
+		keyAt, shift = 2, 0
+	}
+	from := (region*t.sets + first) * setWays * t.stride
+	words := t.words[from:][:min(dirtySets, t.sets-first)*setWays*t.stride]
+	for i := keyAt; i < len(words); i += t.stride {
+		if words[i]>>shift&(kindMask<<kindShift) == classTCPOther<<kindShift {
+			return false
+		}
+	}
+	clear(words)
+	return true
 }
 
 // clearSet empties one set and reports whether a record was kept. Those move to
@@ -275,13 +140,12 @@ func (t *sourceTable) clearSet(half, region, cpu, cpus, set int, left *int) bool
 		if r.key == 0 {
 			break
 		}
-		age := t.age(half, cpu, cpus, set, way)
 		if r.key&keyRetired != 0 || r.kind() != classTCPOther || *left == 0 || r.packets() < carryPackets && r.counts > 0 {
 			continue
 		}
 		idle := uint8(0)
 		if r.counts == 0 {
-			if idle = *age + 1; idle >= carryIdle {
+			if idle = *t.age(half, cpu, cpus, set, way) + 1; idle >= carryIdle {
 				continue
 			}
 		}

@@ -40,8 +40,8 @@ func TestNothingWraps(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := out.Windows[0].Sources
-	if len(s) != 1 || s[0].ByClass[classSYN] < full+64 || s[0].ByClass[classSYN] > full+128 {
-		t.Errorf("%d sources, the first with %d packets, want one with %d and what came after", len(s), s[0].ByClass[classSYN], full)
+	if n := s.At(0).ByClass[classSYN]; s.Len() != 1 || n < full+64 || n > full+128 {
+		t.Errorf("%d sources, the first with %d packets, want one with %d and what came after", s.Len(), n, full)
 	}
 }
 
@@ -55,7 +55,7 @@ func TestPortPairs(t *testing.T) {
 			r.run(0, f, 1)
 		}
 		w := r.drain()
-		if n := bits.OnesCount64(w.Sources[0].PortPairs); n < c.least || n > c.most {
+		if n := bits.OnesCount64(w.Sources.At(0).PortPairs); n < c.least || n > c.most {
 			t.Errorf("%d pairs gave %d bits", c.pairs, n)
 		}
 	}
@@ -90,7 +90,7 @@ func TestKnownSourceKeepsItsPlace(t *testing.T) {
 			t.Fatal("the flood fitted")
 		}
 		var found uint64
-		for _, s := range w.Sources {
+		for _, s := range w.Sources.All() {
 			if s.Address == netip.MustParseAddr("198.51.100.7") {
 				found += s.ByClass[classTCPOther]
 			}
@@ -221,7 +221,7 @@ func TestOneLivelySource(t *testing.T) {
 	for i := range out.Windows {
 		w := &out.Windows[i]
 		checkSums(t, w)
-		if w.Truncated || len(w.Sources) != 1 || w.Totals.Packets != 2*rounds*uint64(len(frames)) || w.Totals.Dropped != w.Totals.Packets/2 {
+		if w.Truncated || w.Sources.Len() != 1 || w.Totals.Packets != 2*rounds*uint64(len(frames)) || w.Totals.Dropped != w.Totals.Packets/2 {
 			t.Errorf("slot %d: %v, truncated: %v, other %+v", w.Slot, w, w.Truncated, w.Other)
 		}
 	}

@@ -89,8 +89,8 @@ func account(c Config, w *testrun.Weir, n uint32, t *results.Experiment) (err er
 		counted += window.Totals.Packets
 		sum := window.Other.Packets
 		other += sum
-		for i := range window.Sources {
-			sum += window.Sources[i].Packets
+		for _, s := range window.Sources.All() {
+			sum += s.Packets
 		}
 		if sum != window.Totals.Packets {
 			return fmt.Errorf("sources and other add up to %d packets, totals say %d", sum, window.Totals.Packets)

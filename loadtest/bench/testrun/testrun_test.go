@@ -82,7 +82,7 @@ func sources(t *testing.T, w *Weir) map[netip.Addr]uint64 {
 	}
 	defer w.Commit()
 	all := map[netip.Addr]uint64{}
-	for _, s := range d.Windows[0].Sources {
+	for _, s := range d.Windows[0].Sources.All() {
 		all[s.Address] += s.Packets
 	}
 	return all

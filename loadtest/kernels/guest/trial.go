@@ -133,7 +133,7 @@ func (d *device) exchange(path *xdp.Datapath, slot xdp.Slot) error {
 			return fmt.Errorf("draining: %w", err)
 		}
 		for _, w := range out.Windows {
-			for _, s := range w.Sources {
+			for _, s := range w.Sources.All() {
 				count[s.Address] += s.Packets
 				dropped += s.Dropped
 			}

@@ -5,7 +5,6 @@ package drain
 
 import (
 	"cmp"
-	"container/heap"
 	"net/netip"
 	"slices"
 	"time"
@@ -49,15 +48,9 @@ func Records(w *xdp.Window, id Identity, span Span, maxSources int) []counts.Rec
 		SourcesSketch: w.SourcesSketch, SYNSourcesSketch: w.SYNSketch, SYNACKSourcesSketch: w.SYNACKSketch,
 		Victims: heaviestTargets(named(w.Targets), victimsInRecord), Ports: heaviestTargets(ports(w.Targets), portsInRecord),
 	}
-	head, tail := split(w.Sources, chunkSources)
-	if room := max(0, maxSources-len(head)); len(tail) > room {
-		for _, i := range tail[room:] {
-			c := counters(&w.Sources[i].Counters)
-			totals.Tail.Add(c)
-		}
-		totals.TailSources = uint64(len(tail) - room)
-		tail = tail[:room]
-	}
+	head, tail := split(&w.Sources, chunkSources, maxSources)
+	// What is not exported is what is left of the totals.
+	left := minus(w.Totals, &w.Other)
 	n := 1 + (len(tail)+chunkSources-1)/chunkSources
 	records := make([]counts.Record, 0, n)
 	for i := range n {
@@ -74,10 +67,14 @@ func Records(w *xdp.Window, id Identity, span Span, maxSources int) []counts.Rec
 		}
 		r.Sources = make([]counts.Source, len(part))
 		for j, at := range part {
-			s := &w.Sources[at]
+			s := w.Sources.At(at)
+			left = minus(left, &s.Counters)
 			r.Sources[j] = counts.Source{Address: s.Address, Counters: counters(&s.Counters), PortPairs: s.PortPairs}
 		}
 		records = append(records, r)
+	}
+	if shed := w.Sources.Len() - len(head) - len(tail); shed > 0 {
+		totals.Tail, totals.TailSources = counters(&left), uint64(shed)
 	}
 	return records
 }
@@ -86,67 +83,56 @@ func counters(c *xdp.Counters) counts.Counters {
 	return counts.Counters{Packets: c.Packets, Bytes: c.Bytes, ByClass: c.ByClass, UDPBytes: c.UDPBytes, Dropped: c.Dropped}
 }
 
-// split returns the positions of the sources for chunk 0 and of the rest.
-func split(sources []xdp.Source, all int) (head, tail []int) {
-	if len(sources) <= all {
-		head = make([]int, len(sources))
+// minus returns what is left of c without part.
+func minus(c xdp.Counters, part *xdp.Counters) xdp.Counters {
+	c.Packets -= part.Packets
+	c.Bytes -= part.Bytes
+	c.UDPBytes -= part.UDPBytes
+	c.Dropped -= part.Dropped
+	for i, n := range part.ByClass {
+		c.ByClass[i] -= n
+	}
+	return c
+}
+
+// split returns the positions of the sources for chunk 0, which are all if there are
+// no more than few, and of the rest as far as there is room for most in all.
+func split(sources *xdp.Sources, few, most int) (head, tail []int) {
+	n := sources.Len()
+	if n <= few {
+		head = make([]int, n)
 		for i := range head {
 			head[i] = i
 		}
 		return head, nil
 	}
-	chosen := make([]bool, len(sources))
-	pick := func(n int, weight func(*xdp.Source) uint64) {
-		for _, i := range heaviest(len(sources), n, func(i int) uint64 { return weight(&sources[i]) }) {
-			chosen[i] = true
+	packets, bytes := heaviest{most: headByPackets}, heaviest{most: headByBytes}
+	var class [xdp.NumClasses]heaviest
+	for i, s := range sources.All() {
+		packets.offer(i, s.Packets)
+		bytes.offer(i, s.Bytes)
+		for c, n := range s.ByClass {
+			if n != 0 {
+				class[c].most = headByClass
+				class[c].offer(i, n)
+			}
 		}
 	}
-	pick(headByPackets, func(s *xdp.Source) uint64 { return s.Packets })
-	pick(headByBytes, func(s *xdp.Source) uint64 { return s.Bytes })
-	for c := range xdp.NumClasses {
-		pick(headByClass, func(s *xdp.Source) uint64 { return s.ByClass[c] })
+	head = append(packets.positions(), bytes.positions()...)
+	for c := range class {
+		head = append(head, class[c].positions()...)
 	}
-	for i, is := range chosen {
-		if is {
-			head = append(head, i)
+	slices.Sort(head)
+	head = slices.Compact(head)
+	tail = make([]int, 0, max(0, min(n, most)-len(head)))
+	for i, at := 0, 0; len(tail) < cap(tail); i++ {
+		if at < len(head) && head[at] == i {
+			at++
 		} else {
 			tail = append(tail, i)
 		}
 	}
 	return head, tail
-}
-
-// lightFirst is a heap of positions with the lightest on top.
-type lightFirst struct {
-	at     []int
-	weight func(int) uint64
-}
-
-func (h *lightFirst) Len() int           { return len(h.at) }
-func (h *lightFirst) Less(i, j int) bool { return h.weight(h.at[i]) < h.weight(h.at[j]) }
-func (h *lightFirst) Swap(i, j int)      { h.at[i], h.at[j] = h.at[j], h.at[i] }
-func (h *lightFirst) Push(x any) {
-	if i, ok := x.(int); ok {
-		h.at = append(h.at, i)
-	}
-}
-func (h *lightFirst) Pop() any { panic("never popped") }
-
-// heaviest returns the positions of the k heaviest of n that weigh anything, in
-// no order. Of equal ones, those that come first.
-func heaviest(n, k int, weight func(int) uint64) []int {
-	h := &lightFirst{weight: weight}
-	for i := range n {
-		switch w := weight(i); {
-		case w == 0:
-		case len(h.at) < k:
-			heap.Push(h, i)
-		case w > weight(h.at[0]):
-			h.at[0] = i
-			heap.Fix(h, 0)
-		}
-	}
-	return h.at
 }
 
 // named returns the targets with a destination. Where there are more than the
@@ -193,7 +179,11 @@ func ports(targets []xdp.Target) []xdp.Target {
 func heaviestTargets(targets []xdp.Target, n int) []counts.Target {
 	chosen := map[int]bool{}
 	pick := func(k int, weight func(int) uint64) {
-		for _, i := range heaviest(len(targets), k, weight) {
+		h := heaviest{most: k}
+		for i := range targets {
+			h.offer(i, weight(i))
+		}
+		for _, i := range h.positions() {
 			chosen[i] = true
 		}
 	}

@@ -1,9 +1,12 @@
 package drain
 
 import (
+	"cmp"
 	"encoding/binary"
+	"math/rand/v2"
 	"net/netip"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -12,19 +15,24 @@ import (
 	"github.com/weir-net/weir/schemas/counts"
 )
 
-func bigWindow(n int) *xdp.Window {
+func bigWindow(n int, change ...func([]xdp.Source)) *xdp.Window {
 	w := &xdp.Window{BootID: "b", Seq: 3}
+	var sources []xdp.Source
 	for i := range n {
 		var b [4]byte
 		binary.BigEndian.PutUint32(b[:], 0x0a000000+uint32(i))
 		s := xdp.Source{Address: netip.AddrFrom4(b), Counters: xdp.Counters{Packets: uint64(2 + i%7), Bytes: uint64(100 + i%13), Dropped: uint64(i % 2)}}
 		s.ByClass[schemas.ClassTCPOther] = s.Packets
-		w.Sources = append(w.Sources, s)
+		sources = append(sources, s)
 		w.Totals.Packets += s.Packets
 		w.Totals.Bytes += s.Bytes
 		w.Totals.Dropped += s.Dropped
 		w.Totals.ByClass[schemas.ClassTCPOther] += s.Packets
 	}
+	for _, f := range change {
+		f(sources)
+	}
+	w.Sources = xdp.SourcesOf(sources)
 	return w
 }
 
@@ -94,10 +102,12 @@ func TestSameWindowSameChunks(t *testing.T) {
 // TestChunk0HasTheSlowFlood: a source that opens connections is not among the
 // heaviest by packets, and must be in chunk 0 all the same.
 func TestChunk0HasTheSlowFlood(t *testing.T) {
-	w := bigWindow(20_000)
-	slow := &w.Sources[17_123]
-	slow.Counters = xdp.Counters{Packets: 1, Bytes: 60}
+	slow := xdp.Source{Counters: xdp.Counters{Packets: 1, Bytes: 60}}
 	slow.ByClass[schemas.ClassSYN] = 1
+	w := bigWindow(20_000, func(sources []xdp.Source) {
+		slow.Address = sources[17_123].Address
+		sources[17_123] = slow
+	})
 	for _, s := range Records(w, Identity{}, Span{}, 131_072)[0].Sources {
 		if s.Address == slow.Address {
 			return
@@ -115,5 +125,30 @@ func TestPortsSumOverDestinations(t *testing.T) {
 	got := Records(w, Identity{}, Span{}, 10)[0].Totals.Ports
 	if len(got) != 1 || got[0].Packets != 7 || got[0].Bytes != 70 || got[0].SourceBits != 7 || got[0].Destination.IsValid() {
 		t.Errorf("ports %+v", got)
+	}
+}
+
+// TestHeaviest holds the heap against a stable sort.
+func TestHeaviest(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for n := range 60 {
+		all := make([]weighted, n)
+		h := heaviest{most: 20}
+		for i := range all {
+			all[i] = weighted{rng.Uint64N(30), i}
+			h.offer(i, all[i].weight)
+		}
+		all = slices.DeleteFunc(all, func(w weighted) bool { return w.weight == 0 })
+		slices.SortStableFunc(all, func(a, b weighted) int { return cmp.Compare(b.weight, a.weight) })
+		sum, want := uint64(0), uint64(0)
+		for _, w := range all[:min(20, len(all))] {
+			want += w.weight
+		}
+		for _, w := range h.heap {
+			sum += w.weight
+		}
+		if len(h.heap) != min(20, len(all)) || sum != want {
+			t.Fatalf("of %d: %d that weigh %d, want %d", n, len(h.heap), sum, want)
+		}
 	}
 }
