@@ -87,6 +87,29 @@ func Decode(value []byte) (Record, error) {
 	if len(value) > MaxValueBytes {
 		return Record{}, schemas.Refuse(schemas.FaultTooLarge, "counts record has %d bytes, at most %d", len(value), MaxValueBytes)
 	}
+	r, ok := scan(value)
+	if !ok {
+		var err error
+		if r, err = decodeAny(value); err != nil {
+			return Record{}, err
+		}
+	}
+	if err := check(&r); err != nil {
+		return Record{}, err
+	}
+	return r, nil
+}
+
+// scan reads a value that an Encoder of this version wrote. It is false of any
+// other, whatever is wrong with it.
+func scan(value []byte) (r Record, ok bool) {
+	s := scanner{b: value, end: len(value)}
+	s.record(&r)
+	return r, !s.bad
+}
+
+// decodeAny reads what anyone may have written.
+func decodeAny(value []byte) (Record, error) {
 	var w countspb.Record
 	if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(value, &w); err != nil {
 		return Record{}, schemas.Refuse(schemas.FaultSyntax, "not a counts record: %v", err)
@@ -114,9 +137,6 @@ func Decode(value []byte) (Record, error) {
 		if r.Sources, err = sourcesFromWire(s); err != nil {
 			return Record{}, err
 		}
-	}
-	if err := check(&r); err != nil {
-		return Record{}, err
 	}
 	return r, nil
 }
