@@ -154,7 +154,8 @@ func (f *Filter) carryDeadMan() {
 	})
 	for _, h := range f.next.byKey {
 		if offsets[h.Offset] && h.suspended == "" {
-			h.suspended, h.deadMan = "dead-man: the brokers were lost right after it was applied", true
+			f.next.suspend(h, "dead-man: the brokers were lost right after it was applied")
+			h.deadMan = true
 		}
 	}
 }

@@ -4,6 +4,7 @@
 package filter
 
 import (
+	"container/heap"
 	"fmt"
 	"math/bits"
 	"net/netip"
@@ -30,12 +31,17 @@ type set struct {
 	byMatch map[commands.Match][]*held
 	modes   map[string]*commands.Lease
 	issuers map[string]int
+	counts  map[schemas.Target]tally // what status says, known without asking each lease
+	lapses  lapses
 }
+
+// tally counts leases.
+type tally struct{ applied, suspended int }
 
 func newSet() *set {
 	return &set{
 		byKey: map[string]*held{}, byMatch: map[commands.Match][]*held{},
-		modes: map[string]*commands.Lease{}, issuers: map[string]int{},
+		modes: map[string]*commands.Lease{}, issuers: map[string]int{}, counts: map[schemas.Target]tally{},
 	}
 }
 
@@ -45,6 +51,33 @@ func (s *set) put(h *held) {
 	s.byKey[h.Key] = h
 	s.byMatch[h.Match] = append(s.byMatch[h.Match], h)
 	s.issuers[h.Issuer]++
+	s.count(h, 1)
+	if !h.ExpiresAt.IsZero() {
+		heap.Push(&s.lapses, h)
+		s.prune()
+	}
+}
+
+// count adds by to the tally that h is in.
+func (s *set) count(h *held, by int) {
+	t := s.counts[h.Target]
+	if h.suspended == "" {
+		t.applied += by
+	} else {
+		t.suspended += by
+	}
+	if t == (tally{}) {
+		delete(s.counts, h.Target)
+	} else {
+		s.counts[h.Target] = t
+	}
+}
+
+// suspend sets why a lease of the set is not applied; empty: it is.
+func (s *set) suspend(h *held, why string) {
+	s.count(h, -1)
+	h.suspended = why
+	s.count(h, 1)
 }
 
 // remove forgets a lease and returns it, or nil.
@@ -54,6 +87,7 @@ func (s *set) remove(key string) *held {
 		return nil
 	}
 	delete(s.byKey, key)
+	s.count(h, -1)
 	rest := slices.DeleteFunc(s.byMatch[h.Match], func(o *held) bool { return o == h })
 	if len(rest) == 0 {
 		delete(s.byMatch, h.Match)
@@ -129,6 +163,21 @@ func matchOf(m commands.Match) xdp.Match {
 		SourcePort: m.SourcePort, DestinationPort: m.DestinationPort,
 		FlagMask: m.TCPFlags.Mask, FlagValue: m.TCPFlags.Value, Fragments: m.Fragments,
 	}
+}
+
+// of returns the lease that e was made of, or nil.
+func (s *set) of(e xdp.Entry) *held {
+	m := e.Match
+	for _, h := range s.byMatch[commands.Match{
+		Source: m.Source, Destination: m.Destination, Protocol: m.Protocol,
+		SourcePort: m.SourcePort, DestinationPort: m.DestinationPort,
+		TCPFlags: commands.TCPFlags{Mask: m.FlagMask, Value: m.FlagValue}, Fragments: m.Fragments,
+	}] {
+		if h.Offset == e.Offset {
+			return h
+		}
+	}
+	return nil
 }
 
 func actionOf(a commands.Action) xdp.Action {

@@ -53,11 +53,8 @@ func (f *Filter) expire() {
 	defer f.mu.Unlock()
 	now := f.Now()
 	touched := map[commands.Match]bool{}
-	for key, h := range f.live.byKey {
-		if !h.Live(now) {
-			f.live.remove(key)
-			touched[h.Match] = true
-		}
+	for _, h := range f.live.lapsed(now) {
+		touched[h.Match] = true
 	}
 	modes := len(f.live.modes)
 	for key, l := range f.live.modes {
@@ -96,12 +93,12 @@ func (f *Filter) SetFacts(facts guard.Facts) {
 			if h.deadMan {
 				continue
 			}
-			was := h.suspended
-			h.suspended = ""
+			was, why := h.suspended, ""
 			if err := facts.Judge(&h.Command); err != nil {
-				h.suspended = err.Error()
+				why = err.Error()
 			}
-			if (was == "") != (h.suspended == "") {
+			s.suspend(h, why)
+			if (was == "") != (why == "") {
 				touched[h.Match] = true
 				f.announce(h)
 			}
@@ -140,7 +137,7 @@ func (f *Filter) deadMan(reachable bool) {
 		if h.suspended != "" || now.Sub(h.appliedAt) > f.DeadMan || !f.facts.CouldCut(&h.Command) {
 			continue
 		}
-		h.suspended = fmt.Sprintf("dead-man: the brokers were lost %v after it was applied", now.Sub(h.appliedAt).Round(time.Second))
+		f.live.suspend(h, fmt.Sprintf("dead-man: the brokers were lost %v after it was applied", now.Sub(h.appliedAt).Round(time.Second)))
 		h.deadMan = true
 		touched[h.Match] = true
 		f.announce(h)
@@ -158,18 +155,12 @@ func (f *Filter) Status(i Interface) status.Filter {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := f.Now()
-	keys := map[int64]string{}
 	out := status.Filter{Rejected: f.rejected.Load()}
-	for key, h := range f.live.byKey {
-		if !h.Target.Matches(f.Host, i.Name) || !h.Live(now) {
-			continue
+	for target, n := range f.live.counts {
+		if target.Matches(f.Host, i.Name) {
+			out.Leases += n.applied
+			out.Suspended += n.suspended
 		}
-		if h.suspended != "" {
-			out.Suspended++
-			continue
-		}
-		out.Leases++
-		keys[h.Offset] = key
 	}
 	_, out.Capacity = f.dp.Len()
 	boot := xdp.BootTime()
@@ -177,8 +168,8 @@ func (f *Filter) Status(i Interface) status.Filter {
 		if e.Interfaces&(1<<i.Slot) == 0 || d.Last == 0 {
 			return true
 		}
-		if key, ok := keys[e.Offset]; ok {
-			out.Drops = append(out.Drops, status.LeaseDrops{Key: key, Offset: e.Offset, Packets: d.Packets, Bytes: d.Bytes,
+		if h := f.live.of(e); h != nil && h.suspended == "" && h.Target.Matches(f.Host, i.Name) {
+			out.Drops = append(out.Drops, status.LeaseDrops{Key: h.Key, Offset: e.Offset, Packets: d.Packets, Bytes: d.Bytes,
 				Would: d.Would, LastAt: now.Add(d.Last - boot)})
 		}
 		return true
