@@ -58,13 +58,13 @@ func build(ctx context.Context, cfg Config, broker *kafka.Config, log *slog.Logg
 	topics := broker.Topics()
 	if err := client.Ping(ctx); err != nil {
 		log.Warn("no broker answers yet", "error", err)
-	} else if err := kafka.CheckTopics(ctx, client, topics, topics.Rates, topics.Commands, topics.Status, topics.Events, topics.Attacks); err != nil {
+	} else if err := kafka.CheckTopics(ctx, client, topics, topics.Rates, topics.Commands, topics.Status, topics.Events, topics.Attacks, topics.Baselines); err != nil {
 		return nil, client.Close, err
 	}
 	publisher := events.New(topics.Events, "policy", config.HostName(), log)
 	d := desk.New(engine.New(engine.Options{Rules: r, Protected: cfg.protected, WholeHost: cfg.Scope == "host"}))
 	d.Topics, d.Options, d.Client, d.Log = topics, opts, client, log
-	d.Group, d.Instance, d.Publish = cfg.Group, cfg.Instance, publisher.Publish
+	d.Group, d.Instance, d.Publish, d.RememberEvery = cfg.Group, cfg.Instance, publisher.Publish, cfg.RememberEvery
 	commandLog := replay.New(topics.Commands, opts, log)
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
@@ -78,6 +78,7 @@ func build(ctx context.Context, cfg Config, broker *kafka.Config, log *slog.Logg
 		{Name: "status", Run: d.Follow},
 		{Name: "rules", Run: watcher.Run},
 		{Name: "attacks", Run: d.Attacks},
+		{Name: "memory", Run: d.Memory},
 		{Name: "rates", Run: d.Decide},
 	}, client.Close, nil
 }

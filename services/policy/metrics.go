@@ -25,6 +25,8 @@ func registerMetrics(s *health.Server, d *desk.Desk, w *reload.Watcher) {
 		{"weir_policy_failed_writes_total", "Decisions that could not be written.", &stats.Failed},
 		{"weir_policy_attack_records_total", "Records of attacks written.", &stats.AttacksWritten},
 		{"weir_policy_failed_attack_records_total", "Records of attacks that could not be written; most are written again.", &stats.AttacksFailed},
+		{"weir_policy_baseline_records_total", "Records of what is usual on an interface written.", &stats.MemoryWritten},
+		{"weir_policy_failed_baseline_records_total", "Records of what is usual that could not be written.", &stats.MemoryFailed},
 	} {
 		s.Counter(c.name, c.help, func() float64 { return float64(c.n.Load()) })
 	}

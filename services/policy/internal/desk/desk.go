@@ -33,6 +33,8 @@ type Desk struct {
 	Instance string
 	Publish  func(events.Record)
 	Log      *slog.Logger
+	// RememberEvery is how often what is usual on an interface is written down.
+	RememberEvery time.Duration
 
 	mu      sync.Mutex
 	engine  *engine.Engine
@@ -40,6 +42,7 @@ type Desk struct {
 	count   int32          // partitions that rates has; 0 before any is assigned
 	replays bool           // the commands are not known yet, or are read anew
 	attacks attackLog
+	memory  memory
 
 	joined atomic.Bool
 	caught atomic.Bool
@@ -50,6 +53,7 @@ type Desk struct {
 type Stats struct {
 	Rates, Stale, Bad, Issued, Renewed, Released, Refused, Alerts, Failed atomic.Uint64
 	AttacksWritten, AttacksFailed                                         atomic.Uint64 // records of attacks
+	MemoryWritten, MemoryFailed                                           atomic.Uint64 // records of what is usual
 	DecideNanos, WriteNanos                                               atomic.Int64  // of the last decisions
 }
 
@@ -193,7 +197,7 @@ func (d *Desk) rates(ctx context.Context, fetches kgo.Fetches) {
 			return
 		}
 		d.stats.Rates.Add(1)
-		if d.replays {
+		if d.replays || d.memory.waits(start) {
 			return
 		}
 		if start.Sub(r.Timestamp) > engine.StaleAfter {

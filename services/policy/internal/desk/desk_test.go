@@ -30,7 +30,7 @@ func newDesk(t *testing.T, cfg *kafka.Config) *Desk {
 	}
 	d := New(engine.New(engine.Options{Rules: r}))
 	d.Topics, d.Options, d.Client, d.Group, d.Instance = cfg.Topics(), opts, testkit.Client(t, cfg), "policy", "one"
-	d.Publish, d.Log = func(events.Record) {}, slog.New(slog.DiscardHandler)
+	d.Publish, d.Log, d.RememberEvery = func(events.Record) {}, slog.New(slog.DiscardHandler), time.Second
 	return d
 }
 

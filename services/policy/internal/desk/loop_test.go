@@ -51,7 +51,7 @@ func startDesk(t *testing.T, cfg *kafka.Config, instance string) *running {
 		func(ctx context.Context) error {
 			return replay.New(r.Topics.Commands, r.Options, r.Log).Run(ctx, r.Desk)
 		},
-		r.Decide, r.Follow, r.Attacks,
+		r.Decide, r.Follow, r.Attacks, r.Memory,
 	} {
 		wg.Go(func() { _ = part(ctx) })
 	}
@@ -293,7 +293,8 @@ func TestBadRecordsBecomeEvents(t *testing.T) {
 	d, w := startDesk(t, cfg, "one"), newWriter(t, cfg)
 	ordered := follow(t, cfg, cfg.Topics().Commands)
 	d.awaitReady(t)
-	topics := map[string]string{d.Topics.Rates: schemas.SchemaRates, d.Topics.Status: schemas.SchemaStatus, d.Topics.Attacks: schemas.SchemaAttacks}
+	topics := map[string]string{d.Topics.Rates: schemas.SchemaRates, d.Topics.Status: schemas.SchemaStatus, d.Topics.Attacks: schemas.SchemaAttacks,
+		d.Topics.Baselines: schemas.SchemaBaselines}
 	seen := map[string]bool{}
 	testkit.Eventually(t, 20*time.Second, "each topic's bad record is told of", func() bool {
 		for topic, schema := range topics {
