@@ -50,7 +50,14 @@ func TestBlockAndRelease(t *testing.T) {
 	do(t, ctx, chromedp.Click(`#contents tr[data-key="203.0.113.66"] button[data-do="why"]`))
 	until(t, ctx, 3*time.Second, `document.getElementById("dialog").innerText.includes("Its packets are dropped.") && document.getElementById("dialog").innerText.includes("ring")`)
 	do(t, ctx, chromedp.Click("#dialog .buttons button"))
-	do(t, ctx, chromedp.Click(`#leases button[data-do="release"]`))
+	// The lease says the same, and what may be done about it.
+	do(t, ctx, chromedp.Click(`#leases button[data-do="lease"]`))
+	until(t, ctx, 2*time.Second, `document.getElementById("dialogname").textContent === "Lease: 203.0.113.66/32" && document.getElementById("dialog").innerText.includes("syn flood")`)
+	if got := js[string](t, ctx, `[...document.querySelectorAll("#dialog button")].map((b) => b.textContent).join()`); got != "Block,Limit,Allow,Release,Close" {
+		t.Errorf("the lease's buttons are %s", got)
+	}
+	shot(t, ctx, "lease")
+	do(t, ctx, chromedp.Click(`#dialog .buttons button:last-child`))
 	until(t, ctx, 2*time.Second, `document.getElementById("confirm")`)
 	do(t, ctx, chromedp.Click("#confirm"))
 	until(t, ctx, 6*time.Second, `/^applied on 4 of 4/.test(document.getElementById("outcome")?.textContent ?? "")`)

@@ -81,10 +81,25 @@ export class Dialogs {
     reason.focus();
   }
 
+  /** What a lease does, and what may be done about it. */
+  lease(key) {
+    const l = this.store.leases.leases.find((x) => x.key === key);
+    if (!l) return this.open('Lease', el('p', {}, 'It is no longer in force.'), buttons(null, () => this.close()));
+    const [host, name] = l.target.startsWith('interface:') ? l.target.slice(10).split('/') : l.target.startsWith('host:') ? [l.target.slice(5)] : [];
+    const node = { host, interface: name, source: l.source };
+    const button = (action, text) => el('button', { type: 'button', onclick: () => this.order({ action, key, node }) }, text);
+    this.open(`Lease: ${l.match || 'mode'}`, leaseFacts(l, false, this.store.now()),
+      this.session.act ? el('div', { class: 'buttons' }, ...(l.source ? [button('drop', 'Block'), button('rate-limit', 'Limit'), button('allow', 'Allow')] : []), button('release', 'Release')) : null,
+      buttons(null, () => this.close()));
+  }
+
   release(key) {
     const l = this.store.leases.leases.find((x) => x.key === key);
+    if (l?.action === 'mode') {
+      return this.confirm('Release', `Release the mode ${l.mode} at ${l.target} by ${l.issuer}?`, { action: 'release', key }, 'Each probe goes back to the mode of its own configuration.');
+    }
     const foreign = l && l.issuer !== this.session.issuer;
-    this.confirm('Release', `Release ${l ? `${l.action} on ${l.match || 'mode'} by ${l.issuer}` : key}?`, { action: 'release', key },
+    this.confirm('Release', `Release ${l ? `${l.action} on ${l.match} by ${l.issuer}` : key}?`, { action: 'release', key },
       foreign ? `It is a lease of ${l.issuer}, who may write it again while the reason lasts. To let the source pass for certain, allow it.` : null);
   }
 
@@ -125,7 +140,7 @@ function verdict(l, mode) {
 function leaseFacts(l, effective, now) {
   const e = l.evidence;
   const facts = [
-    ['Action', l.action + (effective ? ' (in effect)' : '')], ['Match', l.match], ['Target', l.target], ['Issuer', l.issuer], ['Reason', l.reason || '–'],
+    ['Action', (l.mode ? `mode ${l.mode}` : l.action) + (effective ? ' (in effect)' : '')], ['Match', l.match || '–'], ['Target', l.target], ['Issuer', l.issuer], ['Reason', l.reason || '–'],
     ['Left', l.expires ? span(l.expires - now) : 'for good'], ['Dropped', num(l.packets) + ' packets' + (l.would ? `, would have: ${num(l.would)}` : '')], ['Offset', l.offset],
     e ? ['Rule', `${e.rule}: measured ${num(e.measured)}, limit ${num(e.threshold)}, window ${e.window}`] : null,
     e?.interface ? ['Evidence', `${e.interface}${e.topic ? `, ${e.topic} partition ${e.partition ?? 0} offset ${e.offset ?? 0}` : ''}`] : null,

@@ -16,6 +16,7 @@ export class Charts {
     });
     this.node = null;
     this.data = null;
+    this.tail = [];
     this.asked = 0;
     this.enabled = false; // until the person may look
   }
@@ -24,6 +25,7 @@ export class Charts {
   select(node) {
     this.node = node;
     this.data = null;
+    this.tail = [];
     this.load();
   }
 
@@ -45,7 +47,7 @@ export class Charts {
   tick() {
     if (!this.node || document.hidden) return;
     if (!this.data || performance.now() - this.loaded > (this.node.source ? 10_000 : 60_000)) { if (!this.busy) { this.busy = true; this.load().finally(() => { this.busy = false; }); } return; }
-    if (this.node.source) return this.draw();
+    if (this.node.source) return this.sourceTick();
     const list = this.store.under(this.node);
     const sum = this.store.sum(list);
     const live = list.length > sum.stale;
@@ -61,9 +63,31 @@ export class Charts {
     this.draw();
   }
 
+  /** The service keeps a source's points for every ten seconds: what came since is
+   * kept here. */
+  sourceTick() {
+    const { host, interface: name, source } = this.node;
+    const i = this.store.lookup(host, name);
+    if (i?.detail && !i.stale) {
+      const s = i.detail.sources.find((o) => o.source === source) ?? { pps: 0, bps: 0, dropped: 0 };
+      this.tail.push({ at: this.store.now(), ...s });
+    }
+    const known = this.data.at.at(-1) ?? 0;
+    this.tail = this.tail.filter((t) => t.at > known).slice(-60);
+    this.draw();
+  }
+
+  /** What is drawn: as the service has it, and what came since. */
+  all() {
+    if (!this.tail.length) return this.data;
+    const { at, pps, bps, dropped, byClass } = this.data;
+    const joined = (list, name) => list.concat(this.tail.map((t) => t[name]));
+    return { at: joined(at, 'at'), pps: joined(pps, 'pps'), bps: joined(bps, 'bps'), dropped: joined(dropped, 'dropped'), byClass };
+  }
+
   draw() {
     if (!this.data) return;
-    const { at, pps, bps, dropped, byClass } = this.data;
+    const { at, pps, bps, dropped, byClass } = this.all();
     const now = this.store.now();
     // A service that has watched for a minute must not show fourteen empty ones.
     const first = at.find((_, n) => pps[n] !== null) ?? now;

@@ -25,7 +25,7 @@ export const layers = [
       { name: 'TCP', pps: rates(i, SYN, SYNACK, RST, TCP) }, { name: 'UDP', pps: rates(i, UDP) }, { name: 'ICMP', pps: rates(i, ICMP) },
       { name: 'later fragments', pps: rates(i, LATER) }, { name: 'other IP', pps: rates(i, OTHER) },
     ],
-    more: (i) => named(i.detail?.destinations, i.pps, (d) => ({ name: 'to ' + d.destination }), 'to other addresses'),
+    more: (i) => named(i.detail?.destinations, i.pps, (d) => ({ name: 'to ' + d.destination }), 'destination not counted'),
   },
   {
     name: 'Transport', whole: 'TCP and UDP',

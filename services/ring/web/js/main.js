@@ -31,7 +31,7 @@ class Page {
     this.on = on;
     this.tip = new Tip($('tip'), this.store, (id) => { this.hovered = id; this.watch(); });
     this.charts = new Charts($('pps'), $('bps'), this.store);
-    this.tables = new Tables(this.store, this.colours, { go: (n) => this.go(n), order: (o) => this.dialogs.order(o), why: (n) => this.dialogs.why(n) }, () => this.dialogs.session.act);
+    this.tables = new Tables(this.store, this.colours, { go: (n) => this.go(n), order: (o) => this.dialogs.order(o), why: (n) => this.dialogs.why(n), lease: (k) => this.dialogs.lease(k) }, () => this.dialogs.session.act);
     this.search = new Search($('search'), (n) => this.go(n));
     this.keys = new Keys(this);
     this.options();

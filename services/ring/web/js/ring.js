@@ -124,7 +124,7 @@ export class Ring {
   label(s, px) {
     const R = this.radius;
     if (s.kind === 'centre') {
-      return { type: 'text', x: this.cx, y: this.cy, silent: true, z2: 6, style: { text: s.label, fill: this.ink, font: '600 15px system-ui, sans-serif', align: 'center', verticalAlign: 'middle', width: s.r1 * R * 1.8, overflow: 'truncate', lineHeight: 19 } };
+      return { type: 'text', x: this.cx, y: this.cy, silent: true, z2: 6, style: { text: s.label, fill: this.ink, font: `600 ${Math.max(9, Math.min(15, s.r1 * R * 0.5))}px system-ui, sans-serif`, align: 'center', verticalAlign: 'middle', width: s.r1 * R * 1.8, overflow: 'truncate', lineHeight: 19 } };
     }
     const thick = (s.r1 - s.r0) * R;
     if (px < 17 || thick < 26) return null; // would overlap its neighbours

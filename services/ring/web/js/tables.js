@@ -23,7 +23,7 @@ function note(p, text) { if (p.textContent !== text) p.textContent = text; }
 const swatch = (level) => el('span', { class: `swatch level-${level}`, title: levelNames[level] });
 
 export class Tables {
-  /** on: {go(node), order(order), why(node)}; can(): whether the person may act */
+  /** on: {go(node), order(order), why(node), lease(key)}; can(): whether the person may act */
   constructor(store, colours, on, can) {
     this.store = store;
     this.colours = colours;
@@ -40,6 +40,7 @@ export class Tables {
     const node = { host: d.host || undefined, interface: d.interface || undefined, source: d.source || undefined };
     if (d.do === 'go') this.on.go(node);
     else if (d.do === 'why') this.on.why(node);
+    else if (d.do === 'lease') this.on.lease(d.key);
     else this.on.order({ action: d.do, key: d.key, lease: d.lease, node });
   }
 
@@ -122,8 +123,8 @@ export class Tables {
   }
 
   leaseButtons(l) {
-    if (!this.can()) return '';
-    return el('span', { class: 'buttons' }, el('button', { type: 'button', 'data-do': 'release', 'data-key': l.key, 'aria-label': `Release ${l.match || 'mode'} by ${l.issuer}` }, 'Release'));
+    const button = (what, text) => el('button', { type: 'button', 'data-do': what, 'data-key': l.key, 'aria-label': `${text} ${l.match || 'mode'} by ${l.issuer}` }, text);
+    return el('span', { class: 'buttons' }, button('lease', 'Why'), this.can() ? button('release', 'Release') : null);
   }
 
   events() {

@@ -21,7 +21,7 @@ export const num = (n) => whole.format(Math.round(n ?? 0));
 
 /** A number with a unit prefix, three digits. */
 export function short(n) {
-  const units = ['', 'k', 'M', 'G', 'T'];
+  const units = ['', 'k', 'M', 'G', 'T', 'P', 'E'];
   let u = 0;
   let v = n ?? 0;
   while (Math.abs(v) >= 999.5 && u < units.length - 1) { v /= 1000; u++; }
