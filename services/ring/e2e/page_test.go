@@ -124,7 +124,7 @@ func TestZoomCrumbsAndSearch(t *testing.T) {
 	// A source has a chart at once, although the service keeps a point of it for every
 	// ten seconds.
 	visitPage(t, ctx, s.url+"/#/edge-3/eth9/203.0.113.66")
-	until(t, ctx, 6*time.Second, `weir.charts.data && weir.charts.all().pps.filter((v) => v > 800).length > 2`)
+	until(t, ctx, 6*time.Second, `weir.charts.data && weir.charts.all().pps.filter((v) => v > 800).length > 2 && weir.charts.all().byClass[0].filter((v) => v === 900).length > 2`)
 	shot(t, ctx, "source")
 	do(t, ctx, chromedp.SendKeys("#query", "198.51.100.1"))
 	until(t, ctx, 2*time.Second, `document.getElementById("found").textContent.includes("nothing known of 198.51.100.1")`)

@@ -124,14 +124,17 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request, _ access.Person
 	}
 	if n.Source.IsValid() {
 		points := s.Hub.SourceHistory(n)
-		columns := [4][]float64{}
+		columns, classes := [4][]float64{}, make(map[string][]float64)
 		for _, p := range points {
+			for c, name := range schemas.ClassNames {
+				classes[name] = append(classes[name], round(p.ClassPPS(c)))
+			}
 			columns[0] = append(columns[0], float64(p.At))
 			columns[1] = append(columns[1], round(p.PPS))
 			columns[2] = append(columns[2], round(p.BPS))
 			columns[3] = append(columns[3], round(p.DroppedPPS))
 		}
-		answer(w, map[string]any{"at": columns[0], "pps": columns[1], "bps": columns[2], "dropped": columns[3]})
+		answer(w, map[string]any{"at": columns[0], "pps": columns[1], "bps": columns[2], "dropped": columns[3], "classes": classes})
 		return
 	}
 	c := s.Hub.History(n)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/weir-net/weir/schemas"
 	"github.com/weir-net/weir/schemas/rates"
@@ -117,6 +118,16 @@ func TestSourceHistoryIsBounded(t *testing.T) {
 	points := i.SourceHistory(netip.MustParseAddr("198.18.0.99"))
 	if len(points) != SourceSlots || points[0].PPS != 36*990/10 {
 		t.Errorf("%d points, the first %+v", len(points), points[0])
+	}
+	var sum float32
+	for c := range schemas.NumClasses {
+		sum += points[0].ClassPPS(c)
+	}
+	if d := sum - points[0].PPS; d < -0.01*sum || d > 0.01*sum {
+		t.Errorf("the classes add up to %v of %v", sum, points[0].PPS)
+	}
+	if n := unsafe.Sizeof(points[0]); n > 24 {
+		t.Errorf("a point takes %d bytes", n)
 	}
 	for range 100 { // gone for more than 15 minutes
 		now = now.Add(SourceStep)

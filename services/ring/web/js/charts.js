@@ -69,8 +69,8 @@ export class Charts {
     const { host, interface: name, source } = this.node;
     const i = this.store.lookup(host, name);
     if (i?.detail && !i.stale) {
-      const s = i.detail.sources.find((o) => o.source === source) ?? { pps: 0, bps: 0, dropped: 0 };
-      this.tail.push({ at: this.store.now(), ...s });
+      const s = i.detail.sources.find((o) => o.source === source) ?? { pps: 0, bps: 0, dropped: 0, classes: [] };
+      this.tail.push({ at: this.store.now(), pps: s.pps, bps: s.bps, dropped: s.dropped, classes: classes.map((c) => s.classes[s.classes.indexOf(c) + 1 || -1] ?? 0) });
     }
     const known = this.data.at.at(-1) ?? 0;
     this.tail = this.tail.filter((t) => t.at > known).slice(-60);
@@ -82,7 +82,7 @@ export class Charts {
     if (!this.tail.length) return this.data;
     const { at, pps, bps, dropped, byClass } = this.data;
     const joined = (list, name) => list.concat(this.tail.map((t) => t[name]));
-    return { at: joined(at, 'at'), pps: joined(pps, 'pps'), bps: joined(bps, 'bps'), dropped: joined(dropped, 'dropped'), byClass };
+    return { at: joined(at, 'at'), pps: joined(pps, 'pps'), bps: joined(bps, 'bps'), dropped: joined(dropped, 'dropped'), byClass: byClass.map((list, c) => list.concat(this.tail.map((t) => t.classes[c]))) };
   }
 
   draw() {
@@ -129,5 +129,5 @@ function fromSeconds(d) {
 }
 
 function fromPoints(d) {
-  return { at: (d.at ?? []).map((s) => s * 1000), pps: d.pps ?? [], bps: d.bps ?? [], dropped: d.dropped ?? [], byClass: [] };
+  return { at: (d.at ?? []).map((s) => s * 1000), pps: d.pps ?? [], bps: d.bps ?? [], dropped: d.dropped ?? [], byClass: classes.map((c) => d.classes?.[c] ?? []) };
 }
