@@ -76,13 +76,22 @@ struct packet {
 	struct address dst;
 	__u32 length;  /* bytes of the frame, Ethernet header included */
 	__u32 packets; /* 1, unless the kernel merged several into this one */
-	__u16 sport;   /* host order; 0 when there is none */
-	__u16 dport;
+	__u32 ports;   /* source, destination, as on the wire; 0 when there are none */
 	__u8 family; /* 4 or 6 */
 	__u8 protocol;
 	__u8 flags; /* TCP flags */
 	__u8 class;
 };
+
+static __always_inline __u16 source_port(const struct packet *p)
+{
+	return bpf_ntohs(p->ports);
+}
+
+static __always_inline __u16 destination_port(const struct packet *p)
+{
+	return bpf_ntohs(p->ports >> 16);
+}
 
 struct cursor {
 	void *pos;
@@ -174,6 +183,13 @@ static __always_inline __u8 tcp_class(__u8 flags)
 	return CLASS_TCP_OTHER;
 }
 
+typedef __u32 __attribute__((may_alias)) word;
+
+static __always_inline __u32 ports_at(const __u8 *l4)
+{
+	return *(const word *)l4;
+}
+
 /* A transport header that is cut short leaves the class at other. */
 static __always_inline void parse_transport(struct cursor *c, struct packet *p)
 {
@@ -184,8 +200,7 @@ static __always_inline void parse_transport(struct cursor *c, struct packet *p)
 		l4 = take(c, 20);
 		if (!l4)
 			return;
-		p->sport = (__u16)l4[0] << 8 | l4[1];
-		p->dport = (__u16)l4[2] << 8 | l4[3];
+		p->ports = ports_at(l4);
 		p->flags = l4[13];
 		p->class = tcp_class(p->flags);
 		return;
@@ -193,8 +208,7 @@ static __always_inline void parse_transport(struct cursor *c, struct packet *p)
 		l4 = take(c, 8);
 		if (!l4)
 			return;
-		p->sport = (__u16)l4[0] << 8 | l4[1];
-		p->dport = (__u16)l4[2] << 8 | l4[3];
+		p->ports = ports_at(l4);
 		p->class = CLASS_UDP;
 		return;
 	case PROTO_ICMP:
@@ -264,6 +278,8 @@ static __always_inline int parse_ipv4(struct cursor *c, struct packet *p)
 	/* By halves, as they are read: a load that spans two stores waits for both. */
 	set_half(&p->src, 0, ip->src);
 	set_half(&p->dst, 0, ip->dst);
+	set_half(&p->src, 1, 0);
+	set_half(&p->dst, 1, 0);
 	p->protocol = ip->protocol;
 	if (ip->fragment & bpf_htons(0x1fff)) {
 		p->class = CLASS_FRAG_LATER;
@@ -304,8 +320,11 @@ static __always_inline int parse_ipv6(struct cursor *c, struct packet *p)
  * Sets all of p but its length, and leaves c behind the last header taken. */
 static __always_inline int parse_network(struct cursor *c, int type, struct packet *p)
 {
-	__builtin_memset(p, 0, sizeof(*p));
 	p->packets = 1;
+	p->ports = 0;
+	p->protocol = 0;
+	p->flags = 0;
+	p->family = 0;
 	p->class = CLASS_OTHER;
 	if (type < 0)
 		return PARSE_MALFORMED;

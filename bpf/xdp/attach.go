@@ -116,6 +116,7 @@ func (d *Datapath) Attach(ifindex int, o AttachOptions) (Attachment, error) {
 		return Attachment{}, err
 	}
 	d.slots[slot] = weirSlot{Ifindex: uint32(ifindex), Seq: 0}
+	d.control.Mode[slot] = uint8(FilterObserve)
 	d.setOnLink(slot, o.OnLink)
 	hook, err := d.hook(slot, ifindex, o.Mode)
 	if err == nil {
@@ -188,10 +189,10 @@ func (d *Datapath) setOnLink(s Slot, prefixes []netip.Prefix) {
 }
 
 // SetFilterMode sets how leases are treated on an interface, at once.
-func (d *Datapath) SetFilterMode(s Slot, m FilterMode) { d.slots[s].Mode = uint32(m) }
+func (d *Datapath) SetFilterMode(s Slot, m FilterMode) { d.control.Mode[s] = uint8(m) }
 
 // FilterMode returns how leases are treated on an interface.
-func (d *Datapath) FilterMode(s Slot) FilterMode { return FilterMode(d.slots[s].Mode) }
+func (d *Datapath) FilterMode(s Slot) FilterMode { return FilterMode(d.control.Mode[s]) }
 
 // Attachments returns the attached interfaces, also those that an earlier
 // process attached and this one has not yet taken up with Attach.

@@ -49,55 +49,43 @@ static __always_inline void count_other(__u32 region, const struct noted *e)
 		sketch_add(s->synack, e->hash);
 }
 
+/* The second set of a packet's record. It depends on the kind, so that a source
+ * which sends of every kind does not fill its own sets; and it is another than the
+ * first. */
+static __always_inline __u32 second_hash(const struct noted *e)
+{
+	return e->hash ^ (((__u32)(e->hash >> 32) ^ (e->key >> KIND_SHIFT) * 0x9e3779b1U) | 1);
+}
+
+static __always_inline void touch_any(const struct noted *e)
+{
+	if (e->family == 4)
+		touch(e, WORDS4);
+	else
+		touch(e, WORDS6);
+}
+
 /* The passes over the buffer are global functions, which the verifier looks at
  * once and by themselves; and what they find out goes to the buffer, not to a
  * variable, of which it would follow every value. */
 
-/* The two sets of a packet's record. The second depends on the kind, so that a
- * source which sends of every kind does not fill its own sets; and it is another
- * than the first. */
-static __always_inline __u32 set_hash(const struct noted *e, int second)
-{
-	__u32 h = e->hash;
-
-	if (second)
-		h ^= ((__u32)(e->hash >> 32) ^ (e->key >> KIND_SHIFT) * 0x9e3779b1U) | 1;
-	return h;
-}
-
-/* Loads the lines of the packets in mask, and waits for none of them. */
-static __always_inline void touch_all(__u32 region, struct batch *b, __u32 mask, int second)
-{
-#pragma clang loop unroll(disable)
-	for (int n = 0; n < BATCH; n++) {
-		struct noted *e = &b->noted[n];
-
-		if (!(mask & 1U << n))
-			continue;
-		if (e->family == 4)
-			touch(region, set_hash(e, second), WORDS4);
-		else
-			touch(region, set_hash(e, second), WORDS6);
-	}
-}
-
-/* Counts every packet in its first set, or says that it is missing. */
+/* Counts every packet in its first set, or says that it is missing. The loop that
+ * loads the lines is as short as can be: the CPU must see all the loads at once. */
 __noinline int count_first(__u32 region)
 {
 	struct batch *b = bpf_map_lookup_elem(&batches, &region);
 
 	if (!b)
 		return 0;
-	touch_all(region, b, ~0U, 0);
+#pragma clang loop unroll_count(4)
+	for (int n = 0; n < BATCH; n++)
+		touch_any(&b->noted[n]);
 	b->missed = 0;
 	b->paired = 0;
 #pragma clang loop unroll(disable)
-	for (int n = 0; n < BATCH; n++) {
-		struct noted *e = &b->noted[n];
-
-		if (!place_any(region, b, e, n, set_hash(e, 0)))
+	for (int n = 0; n < BATCH; n++)
+		if (!place_any(region, b, &b->noted[n], n))
 			b->missed |= 1U << n;
-	}
 	return 0;
 }
 
@@ -108,14 +96,22 @@ __noinline int count_second(__u32 region)
 
 	if (!b)
 		return 0;
-	touch_all(region, b, b->missed, 1);
 #pragma clang loop unroll(disable)
 	for (int n = 0; n < BATCH; n++) {
 		struct noted *e = &b->noted[n];
 
 		if (!(b->missed & 1U << n))
 			continue;
-		if (!place_any(region, b, e, n, set_hash(e, 1)))
+		e->set = set_at(region, second_hash(e), e->family == 4 ? WORDS4 : WORDS6);
+		touch_any(e);
+	}
+#pragma clang loop unroll(disable)
+	for (int n = 0; n < BATCH; n++) {
+		struct noted *e = &b->noted[n];
+
+		if (!(b->missed & 1U << n))
+			continue;
+		if (!place_any(region, b, e, n))
 			count_other(region, e);
 	}
 	return 0;
@@ -128,16 +124,61 @@ __noinline int note_pairs(__u32 region)
 	if (!b)
 		return 0;
 #pragma clang loop unroll(disable)
-	for (int n = 0; n < BATCH; n++) {
+	for (int n = 0; n < BATCH; n += PAIRS_OF) {
 		struct noted *e = &b->noted[n];
 
 		if (!(b->paired & 1U << n))
 			continue;
 		if (e->family == 4)
-			note_pair(region, e, WORDS4);
+			note_pair(e, WORDS4);
 		else
-			note_pair(region, e, WORDS6);
+			note_pair(e, WORDS6);
 	}
+	return 0;
+}
+
+/* Returns the lease of a way of the listed sources; counted from the first set. */
+static __always_inline __u32 lease_at(__u32 way)
+{
+	__u32 set = way / LISTED_WAYS;
+	struct lease_set *l = bpf_map_lookup_elem(&listed_leases, &set);
+
+	return l ? l->of[way % LISTED_WAYS] : ~0U;
+}
+
+/* Counts what was dropped because its source is listed for the leases: which they
+ * are, then their lines, then the counts, so that the misses overlap here too. */
+__noinline int count_listed(__u32 region)
+{
+	struct batch *b = bpf_map_lookup_elem(&batches, &region);
+
+	if (!b)
+		return 0;
+#pragma clang loop unroll(disable)
+	for (int n = 0; n < BATCH; n++) {
+		struct noted *e = &b->noted[n];
+
+		e->set = e->listed ? lease_at(e->listed - 1) : ~0U;
+	}
+#pragma clang loop unroll(disable)
+	for (int n = 0; n < BATCH; n++) {
+		volatile struct lease *l = bpf_map_lookup_elem(&leases, &b->noted[n].set);
+
+		if (l)
+			l->packets;
+	}
+#pragma clang loop unroll(disable)
+	for (int n = 0; n < BATCH; n++) {
+		struct noted *e = &b->noted[n];
+		struct lease *l = bpf_map_lookup_elem(&leases, &e->set);
+
+		if (!l)
+			continue;
+		__sync_fetch_and_add(&l->packets, e->packets);
+		__sync_fetch_and_add(&l->bytes, e->length);
+		l->last = b->now;
+	}
+	b->listed = 0;
 	return 0;
 }
 
@@ -148,14 +189,21 @@ static __always_inline void flush(__u32 region, struct batch *b)
 		count_second(region);
 	if (b->paired)
 		note_pairs(region);
+	if (b->listed)
+		count_listed(region);
 }
 
 /* Is the IPv6 source one of the interface's own link, and so a host of its own?
  * Elsewhere a host is a /64: whoever has one address of it has them all. */
-static __always_inline int is_on_link(const struct slot *s, __u64 upper)
+static __always_inline int is_on_link(__u64 upper)
 {
+	__u32 id = slot_id;
+	struct slot *s = bpf_map_lookup_elem(&slots, &id);
+
 	if ((upper & bpf_cpu_to_be64(0xffc0000000000000ULL)) == bpf_cpu_to_be64(0xfe80000000000000ULL))
 		return 1;
+	if (!s)
+		return 0;
 #pragma unroll
 	for (int i = 0; i < MAX_ON_LINK; i++)
 		if (i < s->on_links && (upper & s->on_link[i].mask) == s->on_link[i].value)
@@ -163,7 +211,15 @@ static __always_inline int is_on_link(const struct slot *s, __u64 upper)
 	return 0;
 }
 
-typedef __u32 __attribute__((may_alias)) word;
+/* The address that a packet is counted under. */
+static __always_inline struct address counted_source(const struct packet *p)
+{
+	struct address a = p->src;
+
+	if (p->family == 6 && group_off_link && !is_on_link(half_of(&a, 0)))
+		set_half(&a, 1, 0);
+	return a;
+}
 
 static __always_inline word *what_of(struct noted *e)
 {
@@ -172,49 +228,47 @@ static __always_inline word *what_of(struct noted *e)
 
 /* Joins a packet with the one noted before, if that is of the same flow, as in
  * trains of packets it is. Returns whether it did. */
-static __always_inline int join(struct noted *e, const struct address *a, __u64 hash, __u32 what,
+static __always_inline int join(struct noted *e, const struct address *a, __u32 what, __u32 listed,
 				const struct packet *p)
 {
-	if (e->hash != hash || *what_of(e) != what || e->length >= 1U << 31 || e->packets >= 1U << 16)
+	if (half_of(&e->address, 0) != half_of(a, 0) || e->ports != p->ports || *what_of(e) != what)
 		return 0;
-	if (half_of(&e->address, 0) != half_of(a, 0) || half_of(&e->address, 1) != half_of(a, 1))
+	if (half_of(&e->address, 1) != half_of(a, 1) || e->listed != listed)
+		return 0;
+	if (e->length >= 1U << 31 || e->packets >= 1U << 16)
 		return 0;
 	e->packets += p->packets;
 	e->length += p->length;
 	return 1;
 }
 
-/* Notes a packet for counting, and returns the hash of its source. */
-static __always_inline __u64 count_source(__u32 region, struct batch *b, const struct packet *p,
-					  const struct slot *slot, int dropped)
+/* Notes a packet for counting. */
+static __always_inline void count_source(__u32 region, struct batch *b, const struct packet *p, struct address a,
+					 int dropped, __u32 listed)
 {
-	__u32 n = b->n & (BATCH - 1), pair = NO_PAIR, what;
+	__u32 n = b->n & (BATCH - 1), what = key_of(slot_id, p->class | dropped * KIND_DROPPED) | p->family << 16;
 	struct noted *e = &b->noted[n];
-	struct address a = p->src;
-	__u64 hash;
 
+	if (n && join(&b->noted[(n - 1) & (BATCH - 1)], &a, what, listed, p))
+		return;
 	if (p->family == 4) {
-		hash = mix(((__u64)slot_id << 32 | a.w[0]) + seed);
+		e->hash = mix(((__u64)slot_id << 32 | a.w[0]) + seed);
+		e->set = set_at(region, e->hash, WORDS4);
 	} else {
-		if (group_off_link && !is_on_link(slot, half_of(&a, 0)))
-			set_half(&a, 1, 0);
-		hash = mix(mix(half_of(&a, 0) + seed) ^ half_of(&a, 1) ^ (__u64)slot_id << 56);
+		e->hash = mix(mix(half_of(&a, 0) + seed) ^ half_of(&a, 1) ^ (__u64)slot_id << 56);
+		e->set = set_at(region, e->hash, WORDS6);
 	}
-	if (p->sport | p->dport)
-		pair = (((__u32)p->sport << 16 | p->dport) + seed) * PAIR_MULTIPLIER >> 58;
-	what = key_of(slot_id, p->class | (dropped ? KIND_DROPPED : 0)) | p->family << 16 | pair << 24;
-	if (n && join(&b->noted[(n - 1) & (BATCH - 1)], &a, hash, what, p))
-		return hash;
 	e->address = a;
-	e->hash = hash;
 	e->length = p->length;
 	e->packets = p->packets;
+	e->ports = p->ports;
 	*what_of(e) = what;
+	e->listed = listed;
+	b->listed |= listed;
 	if (n < BATCH - 1) {
 		b->n = n + 1;
-		return hash;
+		return;
 	}
 	flush(region, b);
 	b->n = 0;
-	return hash;
 }

@@ -6,17 +6,10 @@
 #include "batch.h"
 #include "targets.h"
 
-/* The tables of this CPU in this epoch. */
-static __always_inline __u32 region_of(__u32 epoch)
+static __always_inline void count(__u32 region, struct batch *b, const struct packet *p, int dropped, __u32 listed)
 {
-	return (epoch & 1) * cpus + bpf_get_smp_processor_id();
-}
+	struct address source = counted_source(p);
 
-static __always_inline void count(__u32 region, const struct packet *p, const struct slot *slot, struct totals *t,
-				  int dropped)
-{
-	struct batch *b = bpf_map_lookup_elem(&batches, &region);
-
-	if (b)
-		count_target(region, b, p, count_source(region, b, p, slot, dropped), dropped, t);
+	count_source(region, b, p, source, dropped, listed);
+	count_target(region, b, p, &source, dropped);
 }

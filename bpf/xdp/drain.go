@@ -101,9 +101,7 @@ func (d *Datapath) Commit() {
 	for i := range d.tables {
 		d.tables[i].clear(half, d.cpus)
 	}
-	for i := half * d.cpus; i < (half+1)*d.cpus; i++ {
-		d.batches[i].N = 0
-	}
+	d.countListed(half)
 	clear(d.targets[half*d.cpus*targetStride : (half+1)*d.cpus*targetStride])
 	clear(d.totals[half*d.cpus*MaxSlots : (half+1)*d.cpus*MaxSlots])
 	clear(d.sketches[half*d.cpus*MaxSlots : (half+1)*d.cpus*MaxSlots])

@@ -6,29 +6,31 @@
  * entries is not asked at all. */
 #pragma once
 
-#include "consts.h"
-#include "hash.h"
-#include "maps.h"
+#include "batch.h"
 
 #define SELECTOR_PROTOCOL 128 /* selectors from here on are protocols below 128 */
 
 struct decision {
 	struct lease *lease;
-	__u64 now; /* 0: nobody has asked yet */
+	struct batch *batch;
 	__u32 index;
+	__u32 listed; /* in place of lease: the way of a listed source, plus one */
 	__u8 action;
-	__u8 reason;  /* of a drop by this lease; a limit's is 3 further on */
-	__u8 several; /* the lease names several destinations */
-	__u8 syn;     /* it is a signature of SYN */
+	__u8 reason; /* of a drop by this lease; a limit's is 3 further on */
+	__u8 syn;    /* it is a signature of SYN */
 };
 
-/* The clock costs more than all that most packets need, so it is read at most
- * once and only when a lease is at hand. */
-static __always_inline __u64 now_of(struct decision *d)
+/* Boot time, in steps of a jiffy: the clock costs more than all that most packets
+ * need. */
+static __always_inline __u64 now_of(struct batch *b)
 {
-	if (!d->now)
-		d->now = bpf_ktime_get_boot_ns();
-	return d->now;
+	__u64 jiffies = bpf_jiffies64();
+
+	if (b->jiffies != jiffies) {
+		b->now = bpf_ktime_get_boot_ns();
+		b->jiffies = jiffies;
+	}
+	return b->now;
 }
 
 /* Takes lease i if it is live, meant for this interface and stronger. */
@@ -40,19 +42,28 @@ static __always_inline void consider(struct decision *d, __u32 i, __u8 reason)
 		return;
 	if (!(l->interfaces & (1ULL << (slot_id & 63))))
 		return;
-	if (l->expires && l->expires <= now_of(d))
+	if (l->expires && l->expires <= now_of(d->batch))
 		return;
 	d->lease = l;
+	d->listed = 0;
 	d->index = i;
 	d->action = l->action;
 	d->reason = reason;
 }
 
-static __always_inline __u64 bit_of(__u32 generation, int family6, __u32 i)
+static __always_inline __u64 bit_of(__u32 half, __u32 i)
 {
-	__u32 at =
-	    (generation & 1) * 2 * PREFILTER_WORDS + family6 * PREFILTER_WORDS + (i >> 6 & (PREFILTER_WORDS - 1));
+	__u32 at = half * PREFILTER_WORDS + (i >> 6 & (PREFILTER_WORDS - 1));
 	__u64 *word = bpf_map_lookup_elem(&prefilter, &at);
+
+	return word ? *word >> (i & 63) & 1 : 0;
+}
+
+/* The same of the short prefixes of IPv4, by the upper 16 bits of the address. */
+static __always_inline __u64 wide_bit_of(__u32 half, __u32 i)
+{
+	__u32 at = half * WIDE_WORDS + (i >> 6 & (WIDE_WORDS - 1));
+	__u64 *word = bpf_map_lookup_elem(&wide4, &at);
 
 	return word ? *word >> (i & 63) & 1 : 0;
 }
@@ -60,30 +71,45 @@ static __always_inline __u64 bit_of(__u32 generation, int family6, __u32 i)
 /* Can there be a lease on this source? Nearly always not, and one bit says so. */
 static __always_inline int may_be_listed(const struct control *ctl, const struct packet *p)
 {
-	__u32 generation = *(volatile __u32 *)&ctl->generation;
+	__u32 prefilter = *(volatile __u32 *)&ctl->prefilter, half = prefilter & 1, shift = prefilter >> 8 & 63;
 	__u64 upper;
 
-	if (p->family == 4)
-		return bit_of(generation, 0, bpf_ntohl(p->src.w[0]) >> 8);
+	if (p->family == 4) {
+		__u64 net = bpf_ntohl(p->src.w[0]) >> 8;
+
+		return bit_of(half, net * (seed | 1) >> shift) || (ctl->wide4 && wide_bit_of(half, net >> 8));
+	}
 	upper = half_of(&p->src, 0);
-	return ctl->wide6 || bit_of(generation, 1, mix(upper + seed) >> 40) ||
-	       bit_of(generation, 1, mix((upper & bpf_cpu_to_be64(~0xffffULL)) + seed + 1) >> 40);
+	return ctl->wide6 || bit_of(half, mix(upper + seed) >> shift) ||
+	       bit_of(half, mix((upper & bpf_cpu_to_be64(~0xffffULL)) + seed + 1) >> shift);
 }
 
 /* Asks the set of an IPv4 source. Returns whether it was full. */
 static __always_inline int ask_listed(const struct packet *p, struct decision *d)
 {
-	__u32 address = p->src.w[0], i = (hash4(address) >> 16) & (listed_sets - 1), lease = 0;
+	__u32 address = p->src.w[0], i = (hash4(address) >> 16) & (listed_sets - 1), until = 0, way = 0;
 	struct listed4 *s = bpf_map_lookup_elem(&listed, &i);
 
 	if (!s)
 		return 0;
 #pragma unroll
-	for (int w = 0; w < LISTED_WAYS; w++)
-		lease |= s->lease[w] & (__u32)-is_zero(s->address[w] ^ address);
-	if (lease)
-		consider(d, lease - 1, REASON_DROP_SOURCE);
-	return s->lease[LISTED_WAYS - 1] != 0;
+	for (int w = 0; w < LISTED_WAYS; w++) {
+		__u32 mine = s->until[w] & (__u32)-is_zero32(s->address[w] ^ address);
+
+		until |= mine;
+		way |= w & (is_zero32(mine) - 1); /* a free way may have the address too */
+	}
+	if (!until)
+		return s->until[LISTED_WAYS - 1] != 0;
+	i = i * LISTED_WAYS + way;
+	if (until > now_of(d->batch) >> UNTIL_SHIFT) {
+		d->action = ACTION_DROP;
+		d->reason = REASON_DROP_SOURCE;
+		d->listed = i + 1;
+		return 0;
+	}
+	consider(d, lease_at(i), REASON_DROP_SOURCE);
+	return 0;
 }
 
 static __always_inline void ask_exact(const struct control *ctl, const struct packet *p, struct decision *d)
@@ -206,9 +232,9 @@ static long ask_signature(__u32 i, void *context)
 	if (s->fragments && p->class != CLASS_FRAG_LATER)
 		return 0;
 	/* A later fragment has no ports and no flags: it matches none that asks. */
-	if (s->source_port && s->source_port != p->sport)
+	if (s->source_port && s->source_port != source_port(p))
 		return 0;
-	if (s->destination_port && s->destination_port != p->dport)
+	if (s->destination_port && s->destination_port != destination_port(p))
 		return 0;
 	if (s->flag_mask && (p->protocol != PROTO_TCP || p->class == CLASS_FRAG_LATER || p->class == CLASS_OTHER ||
 			     (p->flags & s->flag_mask) != s->flag_value))
@@ -234,26 +260,48 @@ static __always_inline int is_established(const struct packet *p)
 	return bpf_map_lookup_elem(&established, &key) != 0;
 }
 
-static __always_inline int is_targeted(const struct packet *p)
+/* Is there a signature of this shape for what the packet is? */
+static __always_inline int has_shape(const struct packet *p, int shape)
 {
-	__u32 bit = mix((half_of(&p->dst, 0) ^ half_of(&p->dst, 1)) + seed), at = bit >> 6 & (TARGETED_WORDS - 1);
-	__u64 *word = bpf_map_lookup_elem(&targeted, &at);
+	__u64 asked = shape < SHAPE_ANYWHERE ? half_of(&p->dst, 0) ^ half_of(&p->dst, 1) : 0;
+	__u32 transport = p->protocol << 16, bit, at;
+	__u64 *word;
 
+	if (shape % SHAPE_ANYWHERE == SHAPE_PLAIN)
+		transport = 0;
+	else if (shape % SHAPE_ANYWHERE == SHAPE_DESTINATION_PORT)
+		transport |= destination_port(p);
+	else if (shape % SHAPE_ANYWHERE == SHAPE_SOURCE_PORT)
+		transport |= source_port(p);
+	bit = mix(mix(asked + seed) + transport + ((__u64)shape << 32));
+	at = bit >> 6 & (TARGETED_WORDS - 1);
+	word = bpf_map_lookup_elem(&targeted, &at);
 	return word ? *word >> (bit & 63) & 1 : 0;
+}
+
+/* Can a signature be meant for this packet? Going through them costs far more. */
+static __always_inline int is_targeted(const struct control *ctl, const struct packet *p)
+{
+#pragma unroll
+	for (int shape = 0; shape < NUM_SHAPES; shape++)
+		if (ctl->signature_shapes & 1 << shape && has_shape(p, shape))
+			return 1;
+	return 0;
 }
 
 static __always_inline void ask_signatures(const struct control *ctl, const struct packet *p, struct decision *d)
 {
-	struct signature_walk walk = {.packet = p, .decision = d, .count = ctl->signatures};
+	/* A copy: what is pointed at from elsewhere cannot live in registers. */
+	struct packet copy = *p;
+	struct signature_walk walk = {.packet = &copy, .decision = d, .count = ctl->signatures};
 
-	if (ctl->wide_signatures || is_targeted(p))
-		bpf_loop(MAX_SIGNATURES, ask_signature, &walk, 0);
+	bpf_loop(MAX_SIGNATURES, ask_signature, &walk, 0);
 }
 
-static __always_inline int is_allowed(const struct control *ctl, const struct packet *p, __u64 now)
+static __always_inline int is_allowed(const struct control *ctl, const struct packet *p, struct batch *b)
 {
 	__u32 bits = PREFIX_BITS + (p->family == 4 ? 32 : 128);
-	struct decision d = {.now = now};
+	struct decision d = {.batch = b};
 	struct prefix_walk w = {
 	    .key = {.bits = bits, .family = p->family, .address = p->src},
 	    .decision = &d,
@@ -324,10 +372,12 @@ static __always_inline int exceeds(struct decision *d, const struct packet *p, _
 	return 0;
 }
 
-/* Returns what the leases make of a packet: the reason of a drop, or of a pass. */
-static __always_inline __u32 ask_leases(const struct control *ctl, const struct packet *p, __u32 mode)
+/* Returns what the leases make of a packet: the reason of a drop, or of a pass. Of
+ * a drop that is still to be counted for its lease, listed says where that is. */
+static __always_inline __u32 ask_leases(const struct control *ctl, struct batch *b, const struct packet *p, __u32 mode,
+					__u32 *listed)
 {
-	struct decision d = {};
+	struct decision d = {.batch = b};
 	__u32 reason;
 	__u64 now;
 
@@ -338,17 +388,27 @@ static __always_inline __u32 ask_leases(const struct control *ctl, const struct 
 		if (ctl->prefix_any | ctl->prefix_class)
 			ask_prefixes(ctl, p, &d);
 	}
-	if (ctl->signatures)
+	if (ctl->signature_shapes && is_targeted(ctl, p))
 		ask_signatures(ctl, p, &d);
-	if (!d.lease)
+	if (!d.action)
 		return REASON_PASS;
-	now = now_of(&d);
 	/* An allow for more than one address (a signature) is among the decisions,
 	 * a plain one is asked only now. */
 	if (d.action == ACTION_ALLOW)
 		return REASON_PASS_ALLOW;
-	if ((ctl->allow_source | ctl->allow_destination) && is_allowed(ctl, p, now))
+	if ((ctl->allow_source | ctl->allow_destination) && is_allowed(ctl, p, b))
 		return REASON_PASS_ALLOW;
+	if (d.listed) {
+		if (mode != MODE_OBSERVE) {
+			*listed = d.listed;
+			return REASON_DROP_SOURCE;
+		}
+		d.index = lease_at(d.listed - 1);
+		d.lease = bpf_map_lookup_elem(&leases, &d.index);
+	}
+	if (!d.lease)
+		return REASON_PASS;
+	now = now_of(b);
 	if (d.action == ACTION_RATE_LIMIT && d.syn && is_established(p))
 		return REASON_PASS;
 	if (d.action == ACTION_OBSERVE || (d.action == ACTION_RATE_LIMIT && !exceeds(&d, p, now))) {

@@ -139,15 +139,15 @@ const aheadSize = 32
 // they cost most of the time, side by side the processor does them at once.
 func (d *Datapath) lookAhead(entries []Entry, keys []hashedKey) {
 	b, x := &d.blocklist, &d.table.index
-	marks := int(d.control.Generation&1) * 2 * prefilterWords
+	marks := d.half()
 	var read uint64
 	for i := range entries {
 		k := hashed(keyOf(&entries[i].Match), d.seed)
 		keys[i] = k
 		read += x.slots[k.hash&uint32(len(x.slots)-1)]
 		if k.sourceFamily == 4 {
-			network := b4(entries[i].Match.Source.Addr()) >> 8
-			read += uint64(b.sets[b.setOf(k.source[0])].Lease[0]) + b.prefilter[marks+int(network>>6)]
+			network := uint64(b4(entries[i].Match.Source.Addr()) >> 8)
+			read += uint64(b.sets[b.setOf(k.source[0])].Until[0]) + *b.word(marks, b.hash4(network))
 		}
 	}
 	for i := range keys {

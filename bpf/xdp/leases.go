@@ -47,7 +47,7 @@ type leaseTable struct {
 	signatures []Match // dense, in the order of the map
 	portion    portion
 	read       uint64
-	counts     struct{ exactAny, exactClass, prefixAny, prefixClass, allowSource, allowDestination, wide6, sources int }
+	counts     struct{ exactAny, exactClass, prefixAny, prefixClass, allowSource, allowDestination, wide4, wide6, sources int }
 }
 
 // lease returns the lease of a Match.
@@ -143,6 +143,9 @@ func (d *Datapath) put(e *Entry, k *hashedKey) error {
 	if exists && t.stages[i] == s {
 		l := &d.leases[i]
 		d.writeLease(i, e, &k.matchKey, l.Wanted == uint8(e.Action) && l.Interfaces == e.Interfaces)
+		if s == stageListed {
+			d.blocklist.renew(l.Source.W[0], i, untilOf(l))
+		}
 		return nil
 	}
 	if exists {
@@ -161,7 +164,7 @@ func (d *Datapath) put(e *Entry, k *hashedKey) error {
 	t.stages[i] = s
 	t.tally(e.Match, s, 1)
 	if s.filtered() {
-		d.blocklist.mark(d.control.Generation, e.Match.Source)
+		d.markSource(e.Match.Source)
 	}
 	if s == stageSignature {
 		t.signatures = append(t.signatures, e.Match)
@@ -191,7 +194,7 @@ func (d *Datapath) isFull(s stage) bool {
 // the rest of the portion.
 func (d *Datapath) publish(m Match, s stage, i uint32) {
 	if s == stageListed {
-		if d.blocklist.add(words(m.Source.Addr())[0], i) {
+		if d.blocklist.add(words(m.Source.Addr())[0], i, untilOf(&d.leases[i])) {
 			return
 		}
 		d.table.counts.exactAny++
@@ -300,8 +303,8 @@ func (d *Datapath) unpublish(m Match, s stage) error {
 // unlist removes a single source from its set, or from the map for those whose
 // set is full; one of those may move up.
 func (d *Datapath) unlist(m Match, i uint32) error {
-	moved, isMoved, wasListed := d.blocklist.remove(words(m.Source.Addr())[0], i, func(lease uint32) uint32 {
-		return d.leases[lease].Source.W[0]
+	moved, isMoved, wasListed := d.blocklist.remove(words(m.Source.Addr())[0], i, func(lease uint32) *weirLease {
+		return &d.leases[lease]
 	})
 	switch {
 	case isMoved:
@@ -355,8 +358,20 @@ func (d *Datapath) sweepPortion(first int, keep func(Entry) bool) (n int, err er
 func (d *Datapath) Entries(f func(Entry, Drops) bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	buffered := map[uint32]bool{}
+	for i := range d.batches {
+		d.batches[i].eachListed(func(e *weirNoted) { buffered[d.blocklist.leaseOf(e.Listed)] = true })
+	}
 	for i, s := range d.table.stages {
-		if l := &d.leases[i]; s != stageNone && !f(d.entry(l), dropsOf(l)) {
+		if s == stageNone {
+			continue
+		}
+		l := &d.leases[i]
+		drops := dropsOf(l)
+		if buffered[uint32(i)] {
+			drops = d.drops(uint32(i))
+		}
+		if !f(d.entry(l), drops) {
 			return
 		}
 	}
@@ -370,7 +385,51 @@ func (d *Datapath) Drops(m Match) (Drops, bool) {
 	if !ok {
 		return Drops{}, false
 	}
-	return dropsOf(&d.leases[i]), true
+	return d.drops(i), true
+}
+
+// drops returns the counters of a lease, with what is still in the buffers. These
+// are read last: a packet that is counted meanwhile is missed, not seen twice.
+func (d *Datapath) drops(lease uint32) Drops {
+	drops := dropsOf(&d.leases[lease])
+	for i := range d.batches {
+		d.batches[i].eachListed(func(e *weirNoted) {
+			if d.blocklist.leaseOf(e.Listed) == lease {
+				drops.Packets += uint64(e.Packets)
+				drops.Bytes += uint64(e.Length)
+				drops.Last = time.Duration(d.batches[i].Now)
+			}
+		})
+	}
+	return drops
+}
+
+// eachListed calls f with the packets in a buffer that listed sources sent: they
+// are not yet counted for their leases.
+func (b *weirBatch) eachListed(f func(*weirNoted)) {
+	for i := range min(int(b.N), len(b.Noted)) {
+		if e := &b.Noted[i]; e.Listed != 0 {
+			f(e)
+		}
+	}
+}
+
+// countListed counts for their leases what the drained buffers still held.
+func (d *Datapath) countListed(half int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i := half * d.cpus; i < (half+1)*d.cpus; i++ {
+		b := &d.batches[i]
+		b.eachListed(func(e *weirNoted) {
+			if lease := d.blocklist.leaseOf(e.Listed); lease != nobody {
+				l := &d.leases[lease]
+				atomic.AddUint64(&l.Packets, uint64(e.Packets))
+				atomic.AddUint64(&l.Bytes, uint64(e.Length))
+				atomic.StoreUint64(&l.Last, b.Now)
+			}
+		})
+		b.N, b.Listed = 0, 0
+	}
 }
 
 func dropsOf(l *weirLease) Drops {
@@ -393,8 +452,11 @@ func (t *leaseTable) tally(m Match, s stage, by int) {
 	selector, _ := selectorOf(m)
 	if s.filtered() {
 		t.counts.sources += by
-		if isWide(m.Source) {
+		switch {
+		case isWide(m.Source):
 			t.counts.wide6 += by
+		case m.Source.Addr().Is4() && m.Source.Bits() < wideBelow:
+			t.counts.wide4 += by
 		}
 	}
 	switch {
@@ -416,6 +478,7 @@ func (t *leaseTable) tally(m Match, s stage, by int) {
 // writeCounts tells the program which stages have entries.
 func (d *Datapath) writeCounts() {
 	n, c := &d.table.counts, d.control
+	atomic.StoreUint32(&c.Wide4, uint32(n.wide4))
 	atomic.StoreUint32(&c.Wide6, uint32(n.wide6))
 	atomic.StoreUint32(&c.Any, uint32(n.sources+len(d.table.signatures)))
 	atomic.StoreUint32(&c.AllowSource, uint32(n.allowSource))

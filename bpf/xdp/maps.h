@@ -60,7 +60,8 @@ struct {
 	__type(value, __u64);
 } dirty6 SEC(".maps");
 
-/* Packets that wait to be counted; one buffer per (epoch, CPU). */
+/* What a packet finds in one lookup: the buffer of packets that wait to be counted,
+ * and the verdicts. One per (epoch, CPU). */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -97,15 +98,6 @@ struct {
 	__type(value, struct sketch);
 } sketches SEC(".maps");
 
-/* Packets by reason since load; index (cpu * MAX_SLOTS + slot) * NUM_REASONS + reason. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1); /* (set at load) */
-	__type(key, __u32);
-	__type(value, __u64);
-} verdicts SEC(".maps");
-
 /* Leases; 192 B each; written by the probe, their counters by the program. The
  * maps below hold indexes into it, so that a renewal never resets a counter. */
 struct {
@@ -116,19 +108,31 @@ struct {
 	__type(value, struct lease);
 } leases SEC(".maps");
 
-/* Which IPv4 /24 and which IPv6 /48 and /64 (by hash) have a lease on a source: a
- * bit each, by {generation, family}. Most packets are past the leases with it. */
-#define PREFILTER_WORDS (1 << 18) /* 2^24 bits */
+/* Which networks have a lease on a source, by hash, a bit each: /24 of IPv4, /64
+ * and /48 of IPv6. Most packets are past the leases with it. As much of a half is
+ * used as keeps it nearly empty: the less, the better it stays in the cache. */
+#define PREFILTER_BITS 24
+#define PREFILTER_WORDS (1 << (PREFILTER_BITS - 6))
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 4 * PREFILTER_WORDS);
+	__uint(max_entries, 2 * PREFILTER_WORDS);
 	__type(key, __u32);
 	__type(value, __u64);
 } prefilter SEC(".maps");
 
-/* Destinations that a signature names, by hash, a bit each. */
-#define TARGETED_WORDS 64
+/* The same of IPv4 prefixes that are too short for it: their /16. */
+#define WIDE_WORDS (1 << 10)
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 2 * WIDE_WORDS);
+	__type(key, __u32);
+	__type(value, __u64);
+} wide4 SEC(".maps");
+
+/* What signatures ask for, by shape and hash, a bit each. */
+#define TARGETED_WORDS (1 << 10)
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -137,8 +141,7 @@ struct {
 	__type(value, __u64);
 } targeted SEC(".maps");
 
-/* Single IPv4 sources → lease, whatever they send; those whose set is full are in
- * exact. */
+/* Single IPv4 sources, whatever they send; those whose set is full are in exact. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -146,6 +149,16 @@ struct {
 	__type(key, __u32);
 	__type(value, struct listed4);
 } listed SEC(".maps");
+
+/* The lease of each way of listed. A packet that is dropped does not touch it: it
+ * is counted for the lease together with others. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1); /* (set at load) listed_sets */
+	__type(key, __u32);
+	__type(value, struct lease_set);
+} listed_leases SEC(".maps");
 
 /* Single sources → lease; not preallocated: an empty filter costs no memory. */
 struct {

@@ -17,15 +17,14 @@ import (
 )
 
 const (
-	layoutVersion = 3
+	layoutVersion = 4
 	targetWays    = 1 << 12
 	targetSpare   = 256
 	targetStride  = targetWays + 2*targetSpare
 	// totalWays are the IPv4 records of all CPUs together by default: 2 epochs ×
 	// 16 B × 1,048,576 = 32 MiB, and as much for IPv6, which has half of them.
-	totalWays  = 1 << 20
-	minWays    = 1 << 14
-	numReasons = 48
+	totalWays = 1 << 20
+	minWays   = 1 << 14
 )
 
 // Datapath is one loaded data plane with all its interfaces. Drain and Commit
@@ -45,7 +44,6 @@ type Datapath struct {
 	slots     []weirSlot
 	tables    [2]sourceTable // IPv4, IPv6
 	batches   []weirBatch
-	verdicts  []uint64
 	targets   []weirTarget
 	totals    []weirTotals
 	sketches  []weirSketch
@@ -131,12 +129,12 @@ func (d *Datapath) spec() (*ebpf.CollectionSpec, error) {
 		"dirty4":           2 * d.cpus * dirtyWords(d.ways4/setWays),
 		"dirty6":           2 * d.cpus * dirtyWords(d.ways6/setWays),
 		"batches":          2 * d.cpus,
-		"verdicts":         d.cpus * MaxSlots * numReasons,
 		"targets":          2 * d.cpus * targetStride,
 		"interface_totals": 2 * d.cpus * MaxSlots,
 		"sketches":         2 * d.cpus * MaxSlots,
 		"leases":           d.cfg.MaxLeases,
 		"listed":           listedSets(d.cfg.MaxLeases),
+		"listed_leases":    listedSets(d.cfg.MaxLeases),
 		"exact":            d.cfg.MaxLeases,
 		"prefixes":         d.cfg.MaxPrefixes,
 		"allowed":          d.cfg.MaxPrefixes,
@@ -154,7 +152,7 @@ func (d *Datapath) spec() (*ebpf.CollectionSpec, error) {
 
 var mapNames = []string{
 	"control_page", "slots", "sources4", "sources6", "dirty4", "dirty6", "batches", "targets", "interface_totals", "sketches",
-	"verdicts", "leases", "listed", "prefilter", "targeted", "exact", "prefixes", "allowed", "signatures", "buckets", "established", "meters", "exempt",
+	"leases", "listed", "listed_leases", "prefilter", "wide4", "targeted", "exact", "prefixes", "allowed", "signatures", "buckets", "established", "meters", "exempt",
 }
 
 func (d *Datapath) load() error {
@@ -212,7 +210,7 @@ func (d *Datapath) mapMemory() (err error) {
 		return err
 	}
 	d.control = &control[0]
-	var errs [14]error
+	var errs [15]error
 	d.slots, errs[0] = view[weirSlot](d, "slots")
 	sources4, err4 := view[weirSet4](d, "sources4")
 	sources6, err6 := view[weirSet6](d, "sources6")
@@ -221,10 +219,11 @@ func (d *Datapath) mapMemory() (err error) {
 	dirty6, err6 := view[uint64](d, "dirty6")
 	errs[7], errs[8] = err4, err6
 	d.batches, errs[9] = view[weirBatch](d, "batches")
-	d.verdicts, errs[10] = view[uint64](d, "verdicts")
+	d.blocklist.leases, errs[10] = view[weirLeaseSet](d, "listed_leases")
 	d.blocklist.sets, errs[11] = view[weirListed4](d, "listed")
 	d.blocklist.prefilter, errs[12] = view[uint64](d, "prefilter")
 	d.blocklist.targeted, errs[13] = view[uint64](d, "targeted")
+	d.blocklist.wide4, errs[14] = view[uint64](d, "wide4")
 	d.targets, errs[3] = view[weirTarget](d, "targets")
 	d.totals, errs[4] = view[weirTotals](d, "interface_totals")
 	d.sketches, errs[5] = view[weirSketch](d, "sketches")

@@ -117,7 +117,7 @@ func (g *generator) packet() *packetModel {
 
 func (g *generator) entry() Entry {
 	e := Entry{Action: []Action{ActionObserve, ActionRateLimit, ActionDrop, ActionDrop, ActionAllow}[g.IntN(5)]}
-	e.Interfaces = uint64(1 + g.IntN(3))
+	e.Interfaces = []uint64{1, 2, 3, ^uint64(0)}[g.IntN(4)]
 	e.ExpiresAt = []time.Duration{0, 0, 1, BootTime() + time.Hour}[g.IntN(4)]
 	e.Suspended = g.IntN(5) == 0
 	if e.Action == ActionRateLimit {

@@ -34,19 +34,16 @@ func (t *leaseTable) rebuild(d *Datapath) error {
 		return err
 	}
 	listed := make([]bool, len(d.leases))
-	d.blocklist.repair(func(word, lease uint32) bool {
-		ok := d.isListed(word, lease)
-		if ok {
-			listed[lease] = true
+	d.blocklist.repair(func(word, lease uint32) (uint32, bool) {
+		if !d.isListed(word, lease) {
+			return 0, false
 		}
-		return ok
+		listed[lease] = true
+		return untilOf(&d.leases[lease]), true
 	})
+	d.rebuildPrefilter()
 	for i, m := range d.live() {
-		s := t.stages[i]
-		if s.filtered() {
-			d.blocklist.mark(d.control.Generation, m.Source)
-		}
-		if s != stageSignature && !listed[i] {
+		if s := t.stages[i]; s != stageSignature && !listed[i] {
 			d.publish(m, s, i)
 		}
 	}

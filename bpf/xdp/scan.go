@@ -126,10 +126,11 @@ func (x *tableScan) stray(r record, home int) {
 
 // countLate counts the packets that were in a buffer when the window ended.
 func (d *Datapath) countLate(t *sourceTable, x *tableScan, half int) {
-	for _, b := range d.batches[half*d.cpus : (half+1)*d.cpus] {
+	for cpu := range d.cpus {
+		b := &d.batches[half*d.cpus+cpu]
 		for i := range min(int(b.N), len(b.Noted)) {
 			e := &b.Noted[i]
-			if e.Family != t.family {
+			if e.Family != uint16(t.family) {
 				continue
 			}
 			a := e.Address.W
@@ -144,13 +145,18 @@ func (d *Datapath) countLate(t *sourceTable, x *tableScan, half int) {
 				continue
 			}
 			x.stray(r, t.home(h))
-			if e.Pair < 64 {
+			if e.Ports != 0 {
 				r.key = r.key&(keyFamily6|keyUsed|slotMask) | kindPairs<<kindShift
-				r.counts = 1 << e.Pair
+				r.counts = e.pairBit(d.seed)
 				x.stray(r, t.home(h))
 			}
 		}
 	}
+}
+
+// pairBit is the bit of a packet's ports in a bitmap of pairs; that of sources.h.
+func (e *weirNoted) pairBit(seed uint64) uint64 {
+	return 1 << ((uint64(bits.ReverseBytes32(e.Ports)) + seed) * pairMultiplier >> 58)
 }
 
 // total writes what the first reading counted.

@@ -18,8 +18,10 @@ const (
 	kindDropped = 8
 	kindPairs   = 16
 	byteBits    = 40
-	dirtySets   = 8
-	wordSets    = dirtySets * 64 // sets that one word of the dirty map stands for
+	// pairMultiplier is 2^64 over the golden ratio.
+	pairMultiplier = 0x9e3779b97f4a7c15
+	dirtySets      = 8
+	wordSets       = dirtySets * 64 // sets that one word of the dirty map stands for
 )
 
 // What a flood cannot push out: sources that converse keep their records from

@@ -18,8 +18,9 @@
  * What is in the buffer when the window ends is counted by the drain.
  *
  * A record has two sets to live in, chosen by the halves of one hash, the second
- * by the kind as well; it is used when the first is full. When both are, the packet is counted in the
- * interface's "other": bounded time and memory, exact totals, no eviction.
+ * by the kind as well; it is used when the first is full. When both are, the
+ * packet is counted in the interface's "other": bounded time and memory, exact
+ * totals, no eviction.
  *
  * Nothing wraps: a record with 2^23 packets or 2^39 bytes is retired and the
  * source gets another one. */
@@ -28,6 +29,20 @@
 #include "consts.h"
 #include "hash.h"
 #include "maps.h"
+
+/* The tables of this CPU in this epoch. */
+static __always_inline __u32 region_of(__u32 epoch)
+{
+	return (epoch & 1) * cpus + bpf_get_smp_processor_id();
+}
+
+/* What is counted of the interface as a whole. */
+static __always_inline struct totals *totals_of(__u32 region)
+{
+	__u32 i = region * MAX_SLOTS + slot_id;
+
+	return bpf_map_lookup_elem(&interface_totals, &i);
+}
 
 #define KEY_USED 0x8000
 #define KEY_RETIRED 0x4000 /* full: counts no more */
@@ -40,8 +55,8 @@
  * ones, and a flood of sources with a packet each must not fill the table twice. */
 #define PAIRS_FROM 16
 #define PAIRS_OF 4 /* one in so many packets is looked at */
-#define NO_PAIR 64
-#define PAIR_MULTIPLIER 0x9e3779b97f4a7c15ULL /* 2^64 over the golden ratio */
+/* 2^64 over the golden ratio: neighbours get different bits. */
+#define PAIR_MULTIPLIER 0x9e3779b97f4a7c15ULL
 
 /* Records are handled as words. Those of IPv4 are two: address and key, counts.
  * Those of IPv6 are four: address, key, counts. */
@@ -54,20 +69,24 @@ static __always_inline __u16 key_of(__u32 slot, __u32 kind)
 	return KEY_USED | kind << KIND_SHIFT | slot;
 }
 
-static __always_inline half *set_of(__u32 region, __u32 h, int words, __u32 *set)
+/* Where in the table the set is that h names. */
+static __always_inline __u32 set_at(__u32 region, __u32 h, int words)
 {
-	__u32 sets = words == WORDS4 ? sets4 : sets6, i;
+	__u32 sets = words == WORDS4 ? sets4 : sets6;
 
-	*set = h & (sets - 1);
-	i = region * sets + *set;
-	return words == WORDS4 ? bpf_map_lookup_elem(&sources4, &i) : bpf_map_lookup_elem(&sources6, &i);
+	return region * sets + (h & (sets - 1));
+}
+
+static __always_inline half *set_of(const struct noted *e, int words)
+{
+	return words == WORDS4 ? bpf_map_lookup_elem(&sources4, &e->set) : bpf_map_lookup_elem(&sources6, &e->set);
 }
 
 /* Notes that a set of this group is in use, so that the drain need not look at
  * the others. */
-static __always_inline void mark_dirty(__u32 region, __u32 set, int words)
+static __always_inline void mark_dirty(__u32 region, const struct noted *e, int words)
 {
-	__u32 sets = words == WORDS4 ? sets4 : sets6;
+	__u32 sets = words == WORDS4 ? sets4 : sets6, set = e->set & (sets - 1);
 	__u32 i = region * ((sets + DIRTY_SETS * 64 - 1) / (DIRTY_SETS * 64)) + set / (DIRTY_SETS * 64);
 	__u64 *dirty = words == WORDS4 ? bpf_map_lookup_elem(&dirty4, &i) : bpf_map_lookup_elem(&dirty6, &i);
 
@@ -117,12 +136,12 @@ static __always_inline void claim(half *r, const struct noted *e, __u64 key, int
 	r[words - 1] = 0;
 }
 
-/* Counts noted[n] in the set that h names. Returns 0 when that is full. */
-static __always_inline int place(__u32 region, struct batch *b, struct noted *e, int n, __u32 h, int words)
+/* Counts noted[n] in its set. Returns 0 when that is full. */
+static __always_inline int place(__u32 region, struct batch *b, struct noted *e, int n, int words)
 {
-	__u32 set, way;
-	half *s = set_of(region, h, words, &set), *r;
+	half *s = set_of(e, words), *r;
 	__u64 sum;
+	__u32 way;
 
 	if (!s)
 		return 0;
@@ -132,24 +151,22 @@ static __always_inline int place(__u32 region, struct batch *b, struct noted *e,
 	r = s + way * words;
 	if (!*key_word(r, words)) {
 		claim(r, e, e->key, words);
-		mark_dirty(region, set, words);
+		mark_dirty(region, e, words);
 	}
 	sum = r[words - 1] += (__u64)e->packets << PACKETS_SHIFT | e->length;
 	if (sum & FULL)
 		*key_word(r, words) |= (__u64)KEY_RETIRED << (words == WORDS4 ? KEY_SHIFT4 : 0);
-	if (sum >> PACKETS_SHIFT > PAIRS_FROM && e->pair != NO_PAIR && !(n & (PAIRS_OF - 1))) {
-		e->set = set;
+	if (!(n & (PAIRS_OF - 1)) && sum >> PACKETS_SHIFT > PAIRS_FROM && e->ports)
 		b->paired |= 1U << n;
-	}
 	return 1;
 }
 
 /* Notes the port pair of a packet in the set that counted it. */
-static __always_inline void note_pair(__u32 region, const struct noted *e, int words)
+static __always_inline void note_pair(const struct noted *e, int words)
 {
 	__u64 key = (e->key & (KEY_USED | (MAX_SLOTS - 1))) | KIND_PAIRS << KIND_SHIFT;
-	__u32 set, way;
-	half *s = set_of(region, e->set, words, &set), *r;
+	half *s = set_of(e, words), *r;
+	__u32 way;
 
 	if (!s)
 		return;
@@ -159,19 +176,18 @@ static __always_inline void note_pair(__u32 region, const struct noted *e, int w
 	r = s + way * words;
 	if (!*key_word(r, words))
 		claim(r, e, key, words);
-	r[words - 1] |= 1ULL << (e->pair & 63);
+	r[words - 1] |= 1ULL << ((bpf_ntohl(e->ports) + seed) * PAIR_MULTIPLIER >> 58);
 }
 
-static __always_inline int place_any(__u32 region, struct batch *b, struct noted *e, int n, __u32 h)
+static __always_inline int place_any(__u32 region, struct batch *b, struct noted *e, int n)
 {
-	return e->family == 4 ? place(region, b, e, n, h, WORDS4) : place(region, b, e, n, h, WORDS6);
+	return e->family == 4 ? place(region, b, e, n, WORDS4) : place(region, b, e, n, WORDS6);
 }
 
 /* Loads the lines of a set, and waits for nothing. */
-static __always_inline void touch(__u32 region, __u32 h, int words)
+static __always_inline void touch(const struct noted *e, int words)
 {
-	__u32 set;
-	volatile half *s = set_of(region, h, words, &set);
+	volatile half *s = set_of(e, words);
 
 	if (!s)
 		return;

@@ -20,9 +20,9 @@
 static __always_inline __u16 telling_port(const struct packet *p)
 {
 	if (p->class == CLASS_SYN)
-		return p->dport;
+		return destination_port(p);
 	if (p->class == CLASS_SYNACK || p->class == CLASS_UDP)
-		return p->sport;
+		return source_port(p);
 	return 0;
 }
 
@@ -92,8 +92,15 @@ static __noinline struct target *find_spare_target(__u32 base, struct target_key
 	return find_target(base + target_ways + TARGET_SPARE, TARGET_SPARE, key, &place);
 }
 
-static __always_inline void count_target(__u32 region, struct batch *b, const struct packet *p, __u64 source_hash,
-					 int dropped, struct totals *totals)
+/* One of 64 bits for the source: how many are set says about how many sources
+ * there are. */
+static __always_inline __u64 source_bit(const struct address *a)
+{
+	return 1ULL << ((half_of(a, 0) ^ half_of(a, 1)) * (seed | 1) >> 58);
+}
+
+static __always_inline void count_target(__u32 region, struct batch *b, const struct packet *p,
+					 const struct address *source, int dropped)
 {
 	__u32 base = region * (target_ways + 2 * TARGET_SPARE);
 	struct target_key key = {
@@ -112,12 +119,15 @@ static __always_inline void count_target(__u32 region, struct batch *b, const st
 	if (!t)
 		t = find_spare_target(base, &key);
 	if (!t) {
-		totals->no_target += p->packets;
+		struct totals *totals = totals_of(region);
+
+		if (totals)
+			totals->no_target += p->packets;
 		return;
 	}
 	t->packets += p->packets;
 	t->bytes += p->length;
-	t->source_bits |= 1ULL << ((source_hash >> 20) & 63);
+	t->source_bits |= source_bit(source);
 	if (dropped)
 		t->dropped += p->packets;
 }

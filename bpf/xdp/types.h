@@ -11,7 +11,7 @@
 #define SKETCH_SIZE (1 << SKETCH_BITS)
 #define MAX_RANK 33
 #define MAX_SIGNATURES 256
-#define LAYOUT_VERSION 3
+#define LAYOUT_VERSION 4
 
 /* How a probe treats leases on one interface. */
 enum filter_mode { MODE_OBSERVE, MODE_ENFORCE, MODE_OFF };
@@ -37,7 +37,7 @@ enum reason {
 	REASON_LIMIT_SIGNATURE,
 	REASON_LIMIT_ANY_SOURCE, /* over what any source may send */
 	/* 16-23 sessions, 24-31 firewall, 32-39 extensions, 40-47 fragments */
-	NUM_REASONS = 48,
+	NUM_REASONS = 64, /* a power of two */
 };
 
 /* One kind of packets of one source in one window, on one CPU; sources.h tells
@@ -72,10 +72,11 @@ struct noted {
 	__u64 hash;
 	__u32 length;
 	__u32 packets;
-	__u16 key; /* this and the next two are written as one word */
-	__u8 family;
-	__u8 pair; /* bit of the port pair, or NO_PAIR */
-	__u32 set; /* where the record is that counted it */
+	__u32 ports;
+	__u16 key; /* this and the next are written as one word */
+	__u16 family;
+	__u32 set;    /* of the table, where its record is */
+	__u32 listed; /* the way of the listed source that dropped it, plus one; or 0 */
 };
 
 #define BATCH 16 /* as many misses as a core overlaps; 32 gain nothing more */
@@ -85,7 +86,12 @@ struct batch {
 	__u32 missed;  /* by bit: the first set was full */
 	__u32 paired;  /* by bit: the port pair is to be noted */
 	__u32 target;  /* where the last packet's target is */
-	__u32 pad[12]; /* no cache line belongs to two CPUs */
+	__u32 listed;  /* not 0: some were dropped because their source is listed */
+	__u32 pad;
+	__u64 jiffies; /* when now was read */
+	__u64 now;     /* boot-time ns */
+	__u64 pad2[3]; /* no cache line belongs to two CPUs */
+	__u64 verdicts[MAX_SLOTS][NUM_REASONS]; /* packets by reason since load */
 };
 
 /* Traffic of one class to one destination and port. */
@@ -108,8 +114,19 @@ struct target {
 #define LISTED_WAYS 8
 struct listed4 {
 	__u32 address[LISTED_WAYS];
-	__u32 lease[LISTED_WAYS]; /* plus one; 0: free */
+	/* Boot time in units of 2^UNTIL_SHIFT ns before which the source is dropped for
+	 * certain, on every interface; or UNTIL_ASK: its lease has to be asked; or 0:
+	 * the way is free. */
+	__u32 until[LISTED_WAYS];
 };
+
+/* Their leases; any number that no lease has: none. */
+struct lease_set {
+	__u32 of[LISTED_WAYS];
+};
+#define UNTIL_SHIFT 27 /* 134 ms */
+#define UNTIL_ASK 1
+#define UNTIL_NEVER 0xffffffffU
 
 struct counters {
 	__u64 by_class[NUM_CLASSES];
@@ -143,8 +160,8 @@ struct on_link {
 
 /* One interface: what the program reads of it, and the number of its window. */
 struct slot {
-	__u32 mode;
-	__u32 ifindex;	   /* 0: not attached */
+	__u32 ifindex; /* 0: not attached */
+	__u32 pad;
 	__u64 seq;	   /* windows ended since boot_id began */
 	__u64 pending_seq; /* of the window that is not yet committed */
 	__u32 on_links;
@@ -161,9 +178,10 @@ struct control {
 	__u64 seed; /* of the keyed hash */
 	/* How many entries each stage has: an empty one is not asked. */
 	__u32 any;	       /* of all stages but allow */
-	__u32 generation;      /* of the prefilter: 0 or 1 */
-	__u32 wide6;	       /* IPv6 prefixes too short for the prefilter */
-	__u32 wide_signatures; /* signatures that do not name one destination */
+	__u32 prefilter;       /* which half is in use, and above it the shift of the hash */
+	__u32 wide4;	       /* prefixes too short for the prefilter */
+	__u32 wide6;
+	__u32 signature_shapes; /* bit 1 << shape: some signature has it */
 	__u32 exact_any;       /* not in a set of listed4 */
 	__u32 exact_class;
 	__u32 prefix_any;
@@ -171,11 +189,13 @@ struct control {
 	__u32 allow_source;
 	__u32 allow_destination;
 	__u32 signatures;
+	__u32 pad1;
 	/* The window that has ended and is not yet committed. */
 	__u32 pending;
 	__u64 window_start; /* of the open window, boot-time ns */
 	__u64 pending_start;
 	__u64 pending_end;
+	__u8 mode[MAX_SLOTS]; /* enum filter_mode, by slot */
 	__u8 boot_id[32];
 	__u8 pending_boot_id[32];
 };
@@ -243,6 +263,17 @@ struct prefix_key {
 struct prefix_value {
 	__u32 lease;
 	__u32 bits;
+};
+
+/* By what a signature is looked for: its destination if that is one address, and
+ * what it says of the transport. */
+enum signature_shape {
+	SHAPE_PLAIN,
+	SHAPE_PROTOCOL,
+	SHAPE_DESTINATION_PORT,
+	SHAPE_SOURCE_PORT,
+	SHAPE_ANYWHERE, /* added when it does not name one destination */
+	NUM_SHAPES = 2 * SHAPE_ANYWHERE,
 };
 
 /* A signature, as the packet is compared with it: (packet & mask) == value. */

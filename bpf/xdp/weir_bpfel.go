@@ -14,13 +14,18 @@ import (
 )
 
 type weirBatch struct {
-	_      structs.HostLayout
-	Noted  [16]weirNoted
-	N      uint32
-	Missed uint32
-	Paired uint32
-	Target uint32
-	Pad    [12]uint32
+	_        structs.HostLayout
+	Noted    [16]weirNoted
+	N        uint32
+	Missed   uint32
+	Paired   uint32
+	Target   uint32
+	Listed   uint32
+	Pad      uint32
+	Jiffies  uint64
+	Now      uint64
+	Pad2     [3]uint64
+	Verdicts [64][64]uint64
 }
 
 type weirBucket struct {
@@ -47,9 +52,10 @@ type weirControl struct {
 	Layout           uint32
 	Seed             uint64
 	Any              uint32
-	Generation       uint32
+	Prefilter        uint32
+	Wide4            uint32
 	Wide6            uint32
-	WideSignatures   uint32
+	SignatureShapes  uint32
 	ExactAny         uint32
 	ExactClass       uint32
 	PrefixAny        uint32
@@ -57,10 +63,12 @@ type weirControl struct {
 	AllowSource      uint32
 	AllowDestination uint32
 	Signatures       uint32
+	Pad1             uint32
 	Pending          uint32
 	WindowStart      uint64
 	PendingStart     uint64
 	PendingEnd       uint64
+	Mode             [64]uint8
 	BootId           [32]uint8
 	PendingBootId    [32]uint8
 }
@@ -122,10 +130,15 @@ type weirLease struct {
 	Pad3              [2]uint64
 }
 
+type weirLeaseSet struct {
+	_  structs.HostLayout
+	Of [8]uint32
+}
+
 type weirListed4 struct {
 	_       structs.HostLayout
 	Address [8]uint32
-	Lease   [8]uint32
+	Until   [8]uint32
 }
 
 type weirNoted struct {
@@ -137,10 +150,11 @@ type weirNoted struct {
 	Hash    uint64
 	Length  uint32
 	Packets uint32
+	Ports   uint32
 	Key     uint16
-	Family  uint8
-	Pair    uint8
+	Family  uint16
 	Set     uint32
+	Listed  uint32
 }
 
 type weirPrefixKey struct {
@@ -222,8 +236,8 @@ type weirSketch struct {
 
 type weirSlot struct {
 	_          structs.HostLayout
-	Mode       uint32
 	Ifindex    uint32
+	Pad        uint32
 	Seq        uint64
 	PendingSeq uint64
 	OnLinks    uint32
@@ -286,6 +300,7 @@ const (
 	weirMapInterfaceTotals = "interface_totals"
 	weirMapLeases          = "leases"
 	weirMapListed          = "listed"
+	weirMapListedLeases    = "listed_leases"
 	weirMapMeters          = "meters"
 	weirMapPrefilter       = "prefilter"
 	weirMapPrefixes        = "prefixes"
@@ -296,7 +311,7 @@ const (
 	weirMapSources6        = "sources6"
 	weirMapTargeted        = "targeted"
 	weirMapTargets         = "targets"
-	weirMapVerdicts        = "verdicts"
+	weirMapWide4           = "wide4"
 	weirProgWeir           = "weir"
 	weirProgWeirTcx        = "weir_tcx"
 	weirVarBareIp          = "bare_ip"
@@ -375,6 +390,7 @@ type weirMapSpecs struct {
 	InterfaceTotals *ebpf.MapSpec `ebpf:"interface_totals"`
 	Leases          *ebpf.MapSpec `ebpf:"leases"`
 	Listed          *ebpf.MapSpec `ebpf:"listed"`
+	ListedLeases    *ebpf.MapSpec `ebpf:"listed_leases"`
 	Meters          *ebpf.MapSpec `ebpf:"meters"`
 	Prefilter       *ebpf.MapSpec `ebpf:"prefilter"`
 	Prefixes        *ebpf.MapSpec `ebpf:"prefixes"`
@@ -385,7 +401,7 @@ type weirMapSpecs struct {
 	Sources6        *ebpf.MapSpec `ebpf:"sources6"`
 	Targeted        *ebpf.MapSpec `ebpf:"targeted"`
 	Targets         *ebpf.MapSpec `ebpf:"targets"`
-	Verdicts        *ebpf.MapSpec `ebpf:"verdicts"`
+	Wide4           *ebpf.MapSpec `ebpf:"wide4"`
 }
 
 // weirVariableSpecs contains global variables before they are loaded into the kernel.
@@ -438,6 +454,7 @@ type weirMaps struct {
 	InterfaceTotals *ebpf.Map `ebpf:"interface_totals"`
 	Leases          *ebpf.Map `ebpf:"leases"`
 	Listed          *ebpf.Map `ebpf:"listed"`
+	ListedLeases    *ebpf.Map `ebpf:"listed_leases"`
 	Meters          *ebpf.Map `ebpf:"meters"`
 	Prefilter       *ebpf.Map `ebpf:"prefilter"`
 	Prefixes        *ebpf.Map `ebpf:"prefixes"`
@@ -448,7 +465,7 @@ type weirMaps struct {
 	Sources6        *ebpf.Map `ebpf:"sources6"`
 	Targeted        *ebpf.Map `ebpf:"targeted"`
 	Targets         *ebpf.Map `ebpf:"targets"`
-	Verdicts        *ebpf.Map `ebpf:"verdicts"`
+	Wide4           *ebpf.Map `ebpf:"wide4"`
 }
 
 func (m *weirMaps) Close() error {
@@ -465,6 +482,7 @@ func (m *weirMaps) Close() error {
 		m.InterfaceTotals,
 		m.Leases,
 		m.Listed,
+		m.ListedLeases,
 		m.Meters,
 		m.Prefilter,
 		m.Prefixes,
@@ -475,7 +493,7 @@ func (m *weirMaps) Close() error {
 		m.Sources6,
 		m.Targeted,
 		m.Targets,
-		m.Verdicts,
+		m.Wide4,
 	)
 }
 

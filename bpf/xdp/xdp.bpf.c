@@ -23,17 +23,6 @@ static __always_inline int is_drop(__u32 reason)
 	return reason >= REASON_DROP_MALFORMED && reason <= REASON_LIMIT_ANY_SOURCE;
 }
 
-/* The only way out: no packet leaves without a reason counted. */
-static __always_inline __u32 leave(const struct packet *p, __u32 reason)
-{
-	__u32 i = (bpf_get_smp_processor_id() * MAX_SLOTS + slot_id) * NUM_REASONS + reason;
-	__u64 *n = bpf_map_lookup_elem(&verdicts, &i);
-
-	if (n)
-		*n += p->packets;
-	return reason;
-}
-
 /* Makes unknown to the verifier what the parser set to constants: it would follow
  * every class of both families through all that comes. */
 static __always_inline void forget(const struct control *ctl, struct packet *p)
@@ -44,41 +33,65 @@ static __always_inline void forget(const struct control *ctl, struct packet *p)
 	p->family += zero;
 	p->protocol += zero;
 	p->flags += zero;
-	p->sport += zero;
-	p->dport += zero;
+	p->ports += zero;
 }
 
-static __always_inline __u32 decide(int parsed, struct packet *p)
+static __always_inline void count_non_ip(__u32 region, const struct packet *p)
 {
-	__u32 zero = 0, id = slot_id;
-	struct control *ctl = bpf_map_lookup_elem(&control_page, &zero);
-	struct slot *slot = bpf_map_lookup_elem(&slots, &id);
-	__u32 region, i, reason = REASON_PASS_OFF;
-	struct totals *totals;
+	struct totals *t = totals_of(region);
 
-	if (!ctl || !slot)
-		return REASON_PASS;
-	region = region_of(*(volatile __u32 *)&ctl->epoch);
-	i = region * MAX_SLOTS + slot_id;
-	totals = bpf_map_lookup_elem(&interface_totals, &i);
-	if (!totals)
-		return REASON_PASS;
+	if (t) {
+		t->non_ip += p->packets;
+		t->non_ip_bytes += p->length;
+	}
+}
+
+static __always_inline void count_malformed(__u32 region, const struct packet *p)
+{
+	struct totals *t = totals_of(region);
+
+	if (t) {
+		t->malformed += p->packets;
+		t->malformed_bytes += p->length;
+	}
+}
+
+/* Counts a packet and returns what becomes of it. */
+static __always_inline __u32 judge(const struct control *ctl, __u32 region, struct batch *b, int parsed,
+				   struct packet *p)
+{
+	__u32 mode = ctl->mode[slot_id], reason = REASON_PASS_OFF, listed = 0;
+
 	switch (parsed) {
 	case PARSE_NON_IP:
-		totals->non_ip += p->packets;
-		totals->non_ip_bytes += p->length;
-		if (strict && slot->mode == MODE_ENFORCE)
-			return REASON_DROP_NON_IP;
-		return REASON_PASS_NON_IP;
+		count_non_ip(region, p);
+		return strict && mode == MODE_ENFORCE ? REASON_DROP_NON_IP : REASON_PASS_NON_IP;
 	case PARSE_MALFORMED:
-		totals->malformed += p->packets;
-		totals->malformed_bytes += p->length;
-		return slot->mode == MODE_OFF ? REASON_PASS_OFF : REASON_DROP_MALFORMED;
+		count_malformed(region, p);
+		return mode == MODE_OFF ? REASON_PASS_OFF : REASON_DROP_MALFORMED;
 	}
 	forget(ctl, p);
-	if (slot->mode != MODE_OFF)
-		reason = filter(ctl, p, slot) + *(volatile __u32 *)&ctl->zero;
-	count(region, p, slot, totals, is_drop(reason));
+	if (mode != MODE_OFF)
+		reason = filter(ctl, b, p, mode, &listed) + *(volatile __u32 *)&ctl->zero;
+	count(region, b, p, is_drop(reason), listed);
+	return reason;
+}
+
+/* The only way out: no packet leaves without a reason counted. */
+static __always_inline __u32 decide(int parsed, struct packet *p)
+{
+	__u32 zero = 0, region, reason;
+	struct control *ctl = bpf_map_lookup_elem(&control_page, &zero);
+	struct batch *b;
+
+	if (!ctl)
+		return REASON_PASS;
+	region = region_of(*(volatile __u32 *)&ctl->epoch);
+	b = bpf_map_lookup_elem(&batches, &region);
+	if (!b)
+		return REASON_PASS;
+	reason = judge(ctl, region, b, parsed, p);
+	b->verdicts[slot_id & (MAX_SLOTS - 1)][reason & (NUM_REASONS - 1)] += p->packets;
 	return reason;
 }
 
@@ -88,16 +101,16 @@ SEC("xdp.frags")
 int weir(struct xdp_md *ctx)
 {
 	struct cursor c = {.pos = (void *)(long)ctx->data, .end = (void *)(long)ctx->data_end};
-	struct packet packet;
+	struct packet packet = {};
 	int parsed = parse(&c, &packet);
 
 	packet.length = frags ? bpf_xdp_get_buff_len(ctx) : ctx->data_end - ctx->data;
-	return is_drop(leave(&packet, decide(parsed, &packet))) ? XDP_DROP : XDP_PASS;
+	return is_drop(decide(parsed, &packet)) ? XDP_DROP : XDP_PASS;
 }
 
 __noinline int decide_skb(int parsed, struct packet *p)
 {
-	return p ? leave(p, decide(parsed, p)) : REASON_PASS;
+	return p ? decide(parsed, p) : REASON_PASS;
 }
 
 /* The same for interfaces that have packets rather than frames to offer. */

@@ -48,13 +48,20 @@ func (w *Weir) attach() (err error) {
 	if w.ns, err = netns.New(); err != nil {
 		return fmt.Errorf("making a network namespace: %w", err)
 	}
+	lo, err := netlink.LinkByIndex(loopback)
+	if err != nil {
+		return fmt.Errorf("looking at the interface: %w", err)
+	}
+	// As on most networks: frames that fit one buffer.
+	if err := netlink.LinkSetMTU(lo, 1500); err != nil {
+		return fmt.Errorf("setting the interface's MTU: %w", err)
+	}
 	a, err := w.Attach(loopback, xdp.AttachOptions{Mode: xdp.ModeGeneric})
 	if err != nil {
 		return fmt.Errorf("attaching: %w", err)
 	}
 	w.Slot = a.Slot
-	lo, err := netlink.LinkByIndex(loopback)
-	if err != nil {
+	if lo, err = netlink.LinkByIndex(loopback); err != nil {
 		return fmt.Errorf("looking at the interface: %w", err)
 	}
 	if lo.Attrs().Xdp == nil || lo.Attrs().Xdp.ProgId == 0 {
