@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/weir-net/weir/schemas/commands"
+	"github.com/weir-net/weir/services/internal/detect/rules"
 	"github.com/weir-net/weir/services/internal/kit/config"
 )
 
@@ -21,6 +22,7 @@ type Config struct {
 	HTTPAddress   string        `envconfig:"HTTP_ADDRESS" default:"127.0.0.1:9472" desc:"where /healthz, /readyz and /metrics are served; off: nowhere"`
 
 	protected []netip.Prefix
+	rules     *rules.Rules // of the file
 }
 
 // Validate implements config.Validator.
@@ -45,6 +47,10 @@ func (c *Config) Validate() error {
 	}
 	if c.Group == "" {
 		errs = append(errs, errors.New("WEIR_POLICY_GROUP is empty"))
+	}
+	var err error
+	if c.rules, err = rules.Load(c.Rules); err != nil {
+		errs = append(errs, fmt.Errorf("WEIR_POLICY_RULES: %w", err))
 	}
 	return errors.Join(errs...)
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-net/weir/services/internal/detect/engine"
-	"github.com/weir-net/weir/services/internal/detect/rules"
 	"github.com/weir-net/weir/services/internal/kit/config"
 	"github.com/weir-net/weir/services/internal/kit/events"
 	"github.com/weir-net/weir/services/internal/kit/health"
@@ -43,10 +42,6 @@ func main() {
 }
 
 func build(ctx context.Context, cfg Config, broker *kafka.Config, log *slog.Logger) ([]run.Component, func(), error) {
-	r, err := rules.Load(cfg.Rules)
-	if err != nil {
-		return nil, nil, err
-	}
 	opts, err := broker.Options("weir-policy")
 	if err != nil {
 		return nil, nil, err
@@ -62,13 +57,13 @@ func build(ctx context.Context, cfg Config, broker *kafka.Config, log *slog.Logg
 		return nil, client.Close, err
 	}
 	publisher := events.New(topics.Events, "policy", config.HostName(), log)
-	d := desk.New(engine.New(engine.Options{Rules: r, Protected: cfg.protected, WholeHost: cfg.Scope == "host"}))
+	d := desk.New(engine.New(engine.Options{Rules: cfg.rules, Protected: cfg.protected, WholeHost: cfg.Scope == "host"}))
 	d.Topics, d.Options, d.Client, d.Log = topics, opts, client, log
 	d.Group, d.Instance, d.Publish, d.RememberEvery = cfg.Group, cfg.Instance, publisher.Publish, cfg.RememberEvery
 	commandLog := replay.New(topics.Commands, opts, log)
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
-	watcher := &reload.Watcher{Path: cfg.Rules, Current: r, Take: d.SetRules, Publish: publisher.Publish, Signals: hangups}
+	watcher := &reload.Watcher{Path: cfg.Rules, Current: cfg.rules, Take: d.SetRules, Publish: publisher.Publish, Signals: hangups}
 	server := health.New(cfg.HTTPAddress)
 	registerMetrics(server, d, watcher)
 	return []run.Component{
