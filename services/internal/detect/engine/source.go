@@ -35,7 +35,7 @@ func (t *turn) sources() {
 			if rule.Off {
 				continue
 			}
-			if k, measured, ok := t.holds(rule, set, s); ok && t.stands(rule, set, s, measured) {
+			if k, measured, ok := t.holds(rule, set, s); ok && t.stands(rule, set, s, k, measured) {
 				t.hits = append(t.hits, hit{s: s, set: set, rule: rule, key: k, measured: measured})
 			}
 		}
@@ -72,17 +72,6 @@ func (t *turn) sources() {
 	if loudest != nil {
 		t.instead(loudest, refused)
 	}
-}
-
-// stands reports whether a rule that asks for the unusual has it: more of what it
-// counts, of a stranger, than the whole interface has known at its peaks.
-func (t *turn) stands(rule *rules.Source, set *rules.Set, s *rates.Source, measured float64) bool {
-	if rule.Unusual == 0 {
-		return true
-	}
-	b := &t.w.usual
-	peak := b.classes[classOf(rule.About())].peak()
-	return b.quiet >= set.Baseline.Warm && measured/rule.Window.Seconds() >= rule.Unusual*peak && !t.w.regulars.has(s.Source)
 }
 
 // source orders what the hits of one source ask for. It returns false if the
@@ -240,12 +229,7 @@ func (t *turn) coverMatch(s *rates.Source, cover rules.Cover) (commands.Match, b
 // dominant covers what the source sends most of. The inside of connections is
 // nothing that a lease may take.
 func (t *turn) dominant(m commands.Match, s *rates.Source) (commands.Match, bool) {
-	most := schemas.Class(0)
-	for c, n := range s.Window1s.ByClass {
-		if n > s.Window1s.ByClass[most] {
-			most = schemas.Class(c)
-		}
-	}
+	most := mostOf(s)
 	switch most {
 	case schemas.ClassSYN:
 		m.Protocol, m.TCPFlags = protocolTCP, openingFlags()

@@ -63,6 +63,7 @@ type Source struct {
 	All               []Condition     `yaml:"all"`
 	Any               []Condition     `yaml:"any"`
 	Unusual           float64         `yaml:"unusual"` // times the interface's usual peak of what the rule counts, of a source that quiet hours did not see; 0: any
+	Vote              bool            `yaml:"vote"`    // of a source that quiet hours have seen, the baseline must agree that the interface has more than usual
 	Action            commands.Action `yaml:"action"`
 	Rate              uint64          `yaml:"rate"` // packets per second of rate-limit, and of a drop that caution softens
 	Cover             Cover           `yaml:"cover"`
