@@ -3,9 +3,11 @@ package peers
 import (
 	"encoding/binary"
 	"os"
+	"runtime"
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 )
 
 func needRoot(t *testing.T) {
@@ -39,8 +41,11 @@ func frameFrom(number uint32) []byte {
 	return f
 }
 
+// send runs a program on a frame from each of the sources, all on one CPU: a batch
+// that another CPU has begun is not counted.
 func send(t *testing.T, s *Set, program string, numbers ...uint32) (verdict uint32) {
 	t.Helper()
+	stayHere(t)
 	p, err := s.Program(program)
 	if err != nil {
 		t.Fatal(err)
@@ -51,6 +56,31 @@ func send(t *testing.T, s *Set, program string, numbers ...uint32) (verdict uint
 		}
 	}
 	return verdict
+}
+
+// stayHere keeps the test on one CPU.
+func stayHere(t *testing.T) {
+	t.Helper()
+	runtime.LockOSThread()
+	var was, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &was); err != nil {
+		t.Fatal(err)
+	}
+	for cpu := range 1024 {
+		if was.IsSet(cpu) {
+			one.Set(cpu)
+			break
+		}
+	}
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.SchedSetaffinity(0, &was); err != nil {
+			t.Error(err)
+		}
+		runtime.UnlockOSThread()
+	})
 }
 
 // TestPeersCount makes sure that what Weir is compared with does its work: a
