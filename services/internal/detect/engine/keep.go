@@ -12,10 +12,15 @@ import (
 	"github.com/weir-net/weir/services/internal/detect/rules"
 )
 
-// Command takes a live lease of the commands topic: own ones, so that another
+// Command takes a lease of the commands topic: own ones, so that another
 // instance's or an earlier life's are known, and everybody's allows. An allow
-// releases own leases that it covers, with the next status.
+// releases own leases that it covers, with the next status. Of own ones that have
+// lapsed a relapse knows.
 func (e *Engine) Command(l *commands.Lease, now time.Time) {
+	if !l.Live(now) {
+		e.lapsed(l, now)
+		return
+	}
 	if l.Action == commands.Allow {
 		e.allows[l.Key] = l
 	}
@@ -38,8 +43,38 @@ func (e *Engine) Command(l *commands.Lease, now time.Time) {
 		if l.Rate != nil && e.isAboutMany(ev.Rule, &l.Match) {
 			known.threshold = float64(l.Rate.PPS)
 		}
+		known.careful = known.careful || e.isSoftened(ev.Rule, &l.Command)
 	}
 	e.hold(l.Key, known)
+}
+
+// lapsed takes a lease that is over, and with it what its key had before. An own
+// one it remembers for a relapse, as the engine does that issued it.
+func (e *Engine) lapsed(l *commands.Lease, now time.Time) {
+	delete(e.allows, l.Key)
+	if l.Issuer != Issuer || l.Action == commands.SetMode {
+		return
+	}
+	e.drop(l.Key)
+	if l.Action != commands.Allow && now.Sub(l.ExpiresAt) <= e.Rules.Lease.Relapse {
+		e.past[l.Key] = past{ttl: l.TTL, endedAt: l.ExpiresAt, forget: e.Rules.Lease.Relapse}
+	}
+}
+
+// isSoftened reports whether a lease is milder than its rule, which it is where
+// many may be behind the source: no record says so in another way.
+func (e *Engine) isSoftened(rule string, c *commands.Command) bool {
+	if !c.Match.Source.IsValid() || c.Action != commands.RateLimit || c.Rate == nil {
+		return false
+	}
+	host, ifname := c.Target.Host, c.Target.Interface
+	set := e.resolve(e.Rules.For(host, ifname) | e.Rules.From(host, ifname, c.Match.Source.Addr()))
+	for i := range set.Sources {
+		if r := &set.Sources[i]; r.ID == rule {
+			return r.Action == commands.Drop || r.Action == commands.RateLimit && c.Rate.PPS > r.Rate
+		}
+	}
+	return false
 }
 
 // isAboutMany reports whether a lease's threshold is a number of sources, so

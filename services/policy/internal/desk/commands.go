@@ -28,7 +28,7 @@ func (d *Desk) Records(records []*kgo.Record) {
 	now := time.Now()
 	for _, r := range records {
 		if commands.IsTombstone(r.Value) {
-			d.engine.Released(string(r.Key), now)
+			d.engine.Released(string(r.Key), earlier(r.Timestamp, now))
 			d.attacks.tracker.Released(string(r.Key))
 			continue
 		}
@@ -36,8 +36,9 @@ func (d *Desk) Records(records []*kgo.Record) {
 		if err != nil {
 			continue // the probes report it
 		}
-		if l := commands.NewLease(c, r.Offset, r.Timestamp, now); l.Live(now) {
-			d.engine.Command(&l, now)
+		l := commands.NewLease(c, r.Offset, r.Timestamp, now)
+		d.engine.Command(&l, now)
+		if l.Live(now) {
 			d.attacks.tracker.Command(&l, now)
 		}
 	}
@@ -54,4 +55,12 @@ func (d *Desk) Position(_ int64, caughtUp bool) {
 		d.replays = false
 		d.caught.Store(true)
 	}
+}
+
+// earlier is when a record was written, by a broker whose clock may be ahead.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || a.After(b) {
+		return b
+	}
+	return a
 }
