@@ -19,10 +19,11 @@ const (
 	wideWords      = 1 << 10
 	wideBelow      = 20 // IPv4 prefixes shorter than this are found by their /16
 	targetedWords  = 1 << 10
-	// A bit of the prefilter that is set by chance costs its packets a lookup:
-	// one in so many may be set. So few fit a core's cache for some 10,000 leases.
-	prefilterSpare   = 32
-	prefilterBitsMin = 15
+	// One bit in so many of the prefilter may be set. One that is set by chance
+	// costs its packets a lookup; but more bits would not fit a core's cache, and
+	// cost every packet more than that.
+	prefilterSpare   = 8
+	prefilterBitsMin = 13
 	// rebuildAfter is how many bits of the prefilter may be stale before it is
 	// made anew: a stale bit costs its packets some time and nothing else.
 	rebuildAfter = 1024
@@ -239,7 +240,7 @@ func (s stage) filtered() bool { return s == stageListed || s == stageExact || s
 func (d *Datapath) markSource(p netip.Prefix) {
 	b := &d.blocklist
 	b.mark(d.half(), p)
-	if b.bits < prefilterBits && b.marked*prefilterSpare > 1<<b.bits {
+	if b.isCrowded() {
 		d.rebuildPrefilter()
 	}
 }
@@ -257,21 +258,36 @@ func (d *Datapath) unmark() {
 	d.rebuildPrefilter()
 }
 
-// rebuildPrefilter makes the other half the one in use, with room for four times
-// as many leases as there are, as far as that goes.
+// rebuildPrefilter makes the other half the one in use, as large as the leases
+// need.
 func (d *Datapath) rebuildPrefilter() {
 	b := &d.blocklist
 	next := d.half() ^ 1
-	b.bits = min(max(bits.Len(uint(4*prefilterSpare*d.table.index.n)), prefilterBitsMin), prefilterBits)
-	clear(b.prefilter[next*prefilterWords : (next+1)*prefilterWords])
-	clear(b.wide4[next*wideWords : (next+1)*wideWords])
-	b.marked, b.stale = 0, 0
+	b.bits = min(max(bits.Len(uint(prefilterSpare*d.table.index.n)), prefilterBitsMin), prefilterBits)
+	d.markAll(next)
+	for b.isCrowded() { // by prefixes that have many bits
+		b.bits++
+		d.markAll(next)
+	}
+	b.stale = 0
+	atomic.StoreUint32(&d.control.Prefilter, next|uint32(64-b.bits)<<8)
+}
+
+func (b *blocklist) isCrowded() bool {
+	return b.bits < prefilterBits && b.marked*prefilterSpare > 1<<b.bits
+}
+
+// markAll fills a half of the prefilter that is not in use.
+func (d *Datapath) markAll(half uint32) {
+	b := &d.blocklist
+	clear(b.prefilter[half*prefilterWords : (half+1)*prefilterWords])
+	clear(b.wide4[half*wideWords : (half+1)*wideWords])
+	b.marked = 0
 	for i, m := range d.live() {
 		if d.table.stages[i].filtered() {
-			b.mark(next, m.Source)
+			b.mark(half, m.Source)
 		}
 	}
-	atomic.StoreUint32(&d.control.Prefilter, next|uint32(64-b.bits)<<8)
 }
 
 // Of types.h: by what a signature is looked for.

@@ -1,0 +1,134 @@
+package xdp
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// TestManyLeases lets the prefilter grow several times, and shrink, under leases
+// of every kind that it stands in front of.
+func TestManyLeases(t *testing.T) {
+	r := newRig(t, Config{MaxLeases: 1 << 14})
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	address := func() netip.Addr {
+		var b [16]byte
+		binary.BigEndian.PutUint64(b[:], rng.Uint64())
+		binary.BigEndian.PutUint64(b[8:], rng.Uint64())
+		if rng.IntN(4) == 0 {
+			b[0], b[1] = 0x20, 0x01
+			return netip.AddrFrom16(b)
+		}
+		return netip.AddrFrom4([4]byte{1 + b[0]%220, b[1], b[2], b[3]})
+	}
+	drops := func(a netip.Addr) bool {
+		if a.Is4() {
+			return r.run(0, ethernet(0x0800).ipv4(a.String(), "198.51.100.1", 17, 0).udp(1000, 53, 8), 1) == xdpDrop
+		}
+		return r.run(0, ethernet(0x86dd).ipv6(a.String(), "2001:db8::1", 17).udp(1000, 53, 8), 1) == xdpDrop
+	}
+	sources := map[netip.Addr]Match{}
+	for range 9000 {
+		a := address()
+		length := a.BitLen()
+		switch rng.IntN(20) {
+		case 0:
+			length -= 1 + rng.IntN(13) // IPv4: from /31 to /19
+		case 1:
+			length = a.BitLen() / 2 // /16, /64
+		}
+		m := Match{Source: netip.PrefixFrom(a, length).Masked()}
+		r.put(Entry{Match: m, Action: ActionDrop, Interfaces: ^uint64(0)})
+		sources[a] = m
+	}
+	covered := func(a netip.Addr) bool {
+		for _, m := range sources {
+			if m.Source.Contains(a) {
+				return true
+			}
+		}
+		return false
+	}
+	check := func() {
+		t.Helper()
+		for a, m := range sources {
+			if !drops(a) {
+				t.Fatalf("%v passed a lease on %v", a, m.Source)
+			}
+		}
+		for range 300 {
+			if a := address(); drops(a) != covered(a) {
+				t.Fatalf("%v: covered by a lease: %v", a, covered(a))
+			}
+		}
+	}
+	check()
+	large := r.blocklist.bits
+	var gone []Match
+	for a, m := range sources {
+		if len(sources) > 500 {
+			gone = append(gone, m)
+			delete(sources, a)
+		}
+	}
+	for i := 0; i < len(gone); i++ { // leases that two sources share stay with the other
+		for _, m := range sources {
+			if m == gone[i] {
+				gone[i] = gone[len(gone)-1]
+				gone = gone[:len(gone)-1]
+				i--
+				break
+			}
+		}
+	}
+	if _, err := r.Delete(gone); err != nil {
+		t.Fatal(err)
+	}
+	check()
+	if r.blocklist.bits >= large {
+		t.Errorf("a prefilter of 2^%d bits for %d leases, as for 9000", r.blocklist.bits, len(sources))
+	}
+}
+
+// TestListedDropsAreCounted: what listed sources lose is counted for their leases in
+// batches, and none is lost or counted twice on the way.
+func TestListedDropsAreCounted(t *testing.T) {
+	r := newRig(t, Config{})
+	onOneCPU(t)
+	lease := func(i int) Match {
+		return Match{Source: netip.PrefixFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}), 32)}
+	}
+	const n = 40
+	want := map[Match]uint64{}
+	for i := range n {
+		r.put(Entry{Match: lease(i), Action: ActionDrop, Interfaces: ^uint64(0)})
+	}
+	for round := range 25 {
+		for i := range n {
+			m := lease(i)
+			if f := synFrom(m.Source.Addr().String()); r.run(0, f, uint32(1+(i*round)%3)) != xdpDrop {
+				t.Fatalf("%v passed", m.Source)
+			}
+			want[m] += uint64(1 + (i*round)%3)
+			if got, _ := r.Drops(m); got.Packets != want[m] {
+				t.Fatalf("round %d: lease %d counts %d packets, want %d", round, i, got.Packets, want[m])
+			}
+		}
+		if round%4 == 0 {
+			r.drain()
+		}
+		if round%8 == 0 {
+			r.Commit()
+		}
+	}
+	r.Entries(func(e Entry, got Drops) bool {
+		if got.Packets != want[e.Match] || got.Last == 0 {
+			t.Errorf("%v: %+v, want %d packets", e.Match.Source, got, want[e.Match])
+		}
+		return true
+	})
+}
