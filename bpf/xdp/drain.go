@@ -26,34 +26,27 @@ func BootTime() time.Duration {
 // process that dies between reading and publishing loses nothing, and one that
 // dies between publishing and Commit publishes what readers recognise.
 func (d *Datapath) Drain() (Drained, error) {
-	c := d.control
-	var out Drained
-	if atomic.LoadUint32(&c.Pending) == 0 {
-		d.flip()
-	}
 	start := time.Now()
-	if err := gracePeriod(); err != nil {
-		return out, err
+	if err := d.end(); err != nil {
+		return Drained{}, err
 	}
-	out.FlipWait = time.Since(start)
-	out.Start, out.End = time.Duration(c.PendingStart), time.Duration(c.PendingEnd)
-	half := int(c.Epoch ^ 1)
-	start = time.Now()
-	d.scan(half, &out)
-	out.Scan = time.Since(start)
-	start = time.Now()
-	for i := range d.tables {
-		d.join(&d.tables[i], half)
-	}
-	for i := range out.Windows {
-		d.reuse[out.Windows[i].Slot] = out.Windows[i].Sources
-	}
-	d.scanned = true
+	ended := time.Now()
+	out := d.scan()
+	scanned := time.Now()
+	d.join(&out)
 	if err := d.noteEstablished(d.scanner.conversing, out.End); err != nil {
 		return out, err
 	}
-	out.Join = time.Since(start)
+	out.FlipWait, out.Scan, out.Join = ended.Sub(start), scanned.Sub(ended), time.Since(scanned)
 	return out, nil
+}
+
+// end ends the window, and returns once no program counts in it.
+func (d *Datapath) end() error {
+	if atomic.LoadUint32(&d.control.Pending) == 0 {
+		d.flip()
+	}
+	return gracePeriod()
 }
 
 // flip makes the other half of the tables the one that is written. The order
@@ -110,8 +103,10 @@ func (d *Datapath) Commit() {
 }
 
 // scan reads all but the sources, which join does.
-func (d *Datapath) scan(half int, out *Drained) {
-	id := string(trimZero(d.control.PendingBootId[:]))
+func (d *Datapath) scan() (out Drained) {
+	c := d.control
+	half, id := int(c.Epoch^1), string(trimZero(c.PendingBootId[:]))
+	out.Start, out.End = time.Duration(c.PendingStart), time.Duration(c.PendingEnd)
 	for i := range d.slots {
 		if d.slots[i].PendingSeq != 0 {
 			d.reuse[i].reset()
@@ -131,6 +126,18 @@ func (d *Datapath) scan(half int, out *Drained) {
 	for i := range out.Windows {
 		d.sketch(half, &out.Windows[i])
 	}
+	return out
+}
+
+// join makes sources of the records.
+func (d *Datapath) join(out *Drained) {
+	for i := range d.tables {
+		d.joinTable(&d.tables[i])
+	}
+	for i := range out.Windows {
+		d.reuse[out.Windows[i].Slot] = out.Windows[i].Sources
+	}
+	d.scanned = true
 }
 
 // window returns the window of a slot, nil if it has none: an interface detached in

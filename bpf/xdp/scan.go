@@ -1,34 +1,45 @@
 package xdp
 
 import (
-	"cmp"
 	"math/bits"
 	"net/netip"
 	"slices"
 )
 
-// scanner reads the records of an ended window, once to count and once to join
-// those of each source.
+// scanner reads the records of an ended window: once in the tables, to count them and
+// to copy those in use, and once more to join those of each source.
 //
 // A source has its records in one set, its home, on every CPU that saw it: so the
-// sources of one set are joined among themselves, without a table of all. Where
-// the home was full on a CPU, records are elsewhere. The first reading finds these
-// strays, and the second joins them where they belong.
+// sources of a few neighbouring sets, a group, are joined among themselves, in a
+// table that stays in the processor's nearest memory. Where the home was full on a
+// CPU, records are elsewhere. The first reading finds these strays, and the second
+// joins them where they belong.
 type scanner struct {
 	windows [MaxSlots]*Window // nil: of an interface that has gone
-	sums    [MaxSlots][2 * NumClasses]struct{ packets, bytes uint64 }
+	tallies [MaxSlots]tally
 	tables  [2]tableScan
 
-	here       []record // the records of one set
+	here       []joined // the records of one group
+	index      []uint32 // by hash: a source's first record in here, plus one
 	conversing []netip.Addr
+}
+
+// joined is a record of the group that is being joined.
+type joined struct {
+	record
+	next  uint32 // the source's next record in here, plus one
+	first bool   // it is the source's first
 }
 
 // tableScan is what the first reading of a table leaves for the second.
 type tableScan struct {
 	used   []uint64 // groups of sets in use, as in sourceTable.dirty
+	words  []uint64 // their records, as in the table, by group
+	ends   []int    // by group in use: where its records in words end
 	strays []record
-	next   []int32 // by stray: the next with the same home, plus one
-	first  []int32 // by set: its first stray, plus one; 0: none
+	next   []int32  // by stray: the next with the same home, plus one
+	first  []int32  // by group: its first stray, plus one; 0: none
+	homes  []uint64 // groups that have strays, like used
 }
 
 // begin prepares for a half's windows.
@@ -37,24 +48,21 @@ func (s *scanner) begin(windows []Window) {
 	for i := range windows {
 		s.windows[windows[i].Slot] = &windows[i]
 	}
-	clear(s.sums[:])
+	clear(s.tallies[:])
 	s.conversing = s.conversing[:0]
 }
 
 // count is the first reading: totals, sketches, and what is not at home.
 func (d *Datapath) count(t *sourceTable, half int) {
-	s := &d.scanner
-	x := &s.tables[t.number()]
+	x := &d.scanner.tables[t.number()]
 	x.reset(t, d.dirtyOf(t, half))
 	for word, used := range x.used {
 		for ; used != 0; used &= used - 1 {
 			first := word*wordSets + bits.TrailingZeros64(used)*dirtySets
 			for cpu := range d.cpus {
-				region := half*d.cpus + cpu
-				for set := first; set < min(first+dirtySets, t.sets); set++ {
-					d.countSet(t, x, region, set)
-				}
+				d.countGroup(t, x, t.setsOf(half*d.cpus+cpu, first), first)
 			}
+			x.ends = append(x.ends, len(x.words))
 		}
 	}
 	d.countLate(t, x, half)
@@ -76,52 +84,93 @@ func (d *Datapath) dirtyOf(t *sourceTable, half int) []uint64 {
 
 func (x *tableScan) reset(t *sourceTable, used []uint64) {
 	if x.first == nil {
-		x.first = make([]int32, t.sets)
+		x.first = make([]int32, (t.sets+dirtySets-1)/dirtySets)
+		x.homes = make([]uint64, t.dirtyWords())
 	}
 	for i := range x.strays {
 		x.first[x.strays[i].home] = 0
 	}
-	x.used, x.strays, x.next = used, x.strays[:0], x.next[:0]
+	clear(x.homes)
+	if cap(x.words) > 1<<16 && cap(x.words) > 8*len(x.words) {
+		x.words = nil // the memory of a flood that is over
+	}
+	x.used, x.words, x.ends, x.strays, x.next = used, x.words[:0], x.ends[:0], x.strays[:0], x.next[:0]
 }
 
-func (d *Datapath) countSet(t *sourceTable, x *tableScan, region, set int) {
-	first := (region*t.sets + set) * setWays
-	for i := first; i < first+setWays; i++ {
-		r := t.at(i)
-		if r.key == 0 {
-			return // ways are taken in order
+// countGroup counts a group of sets of one CPU, and copies what is at home.
+func (d *Datapath) countGroup(t *sourceTable, x *tableScan, words []uint64, first int) {
+	s := &d.scanner
+	begin := len(x.words)
+	x.words = compact(x.words, words, t.stride, t.keyAt)
+	taken, kept := x.words[begin:], 0
+	for i := 0; i < len(taken); i += t.stride {
+		key, counts := taken[i+t.keyAt]>>t.keyShift, taken[i+t.stride-1]
+		slot := key & slotMask
+		if s.windows[slot] == nil || counts == 0 {
+			continue // of an interface that has gone, or carried over and idle
 		}
-		if h, ok := d.scanner.count(t, &r, d.seed); ok && t.home(h) != set {
-			x.stray(r, t.home(h))
+		h := t.hashAt(taken, i, d.seed)
+		s.tallies[slot].add(h, key, counts)
+		if home := t.home(h); home/dirtySets != first/dirtySets {
+			x.stray(t.read(taken, i), home/dirtySets)
+			continue
+		}
+		if kept != i {
+			copy(taken[kept:kept+t.stride], taken[i:i+t.stride])
+		}
+		kept += t.stride
+	}
+	x.words = x.words[:begin+kept]
+}
+
+// compact appends the records that are in use. How many of a set are cannot be
+// predicted, so it asks by arithmetic: a wrong guess would cost more than a copy.
+func compact(to, from []uint64, stride, keyAt int) []uint64 {
+	n := len(to)
+	to = slices.Grow(to, len(from))[:n+len(from)]
+	at := to[n:]
+	if stride == 2 {
+		for ; len(from) >= 2 && len(at) >= 2; from = from[2:] {
+			at[0], at[1] = from[0], from[1]
+			at = at[2*inUse(from[0]):]
+		}
+	} else {
+		for ; len(from) >= 4 && len(at) >= 4; from = from[4:] {
+			at[0], at[1], at[2], at[3] = from[0], from[1], from[2], from[3]
+			at = at[4*inUse(from[keyAt]):]
 		}
 	}
+	return to[:len(to)-len(at)]
 }
 
-// count adds a record to its interface's totals and sketches. It returns the hash
-// of its source, or false if it is of an interface that has gone, or carried
-// over and idle.
-func (s *scanner) count(t *sourceTable, r *record, seed uint64) (hash uint64, ok bool) {
-	w := s.windows[r.slot()]
-	if w == nil || r.counts == 0 {
-		return 0, false
-	}
-	hash = t.hash(r, seed)
-	kind := r.kind()
-	w.note(hash, kind)
-	if kind < len(s.sums[0]) {
-		sum := &s.sums[r.slot()][kind]
-		sum.packets += r.packets()
-		sum.bytes += r.bytes()
-	}
-	return hash, true
+// inUse returns 1 for a word that is not 0.
+func inUse(word uint64) uint64 { return (word | -word) >> 63 }
+
+// tally is what one interface's records add up to.
+type tally struct {
+	kinds    [kindMask + 1]struct{ packets, bytes uint64 }
+	sketches *sketches
 }
 
+// add counts a record of the source with a hash.
+func (s *tally) add(hash, key, counts uint64) {
+	kind := key >> kindShift & kindMask
+	sum := &s.kinds[kind]
+	sum.packets += counts >> byteBits
+	sum.bytes += counts & (1<<byteBits - 1)
+	if s.sketches == nil {
+		s.sketches = &sketches{}
+	}
+	s.sketches.note(hash, int(kind))
+}
+
+// stray keeps a record for the group where it belongs.
 func (x *tableScan) stray(r record, home int) {
 	r.home = uint32(home)
 	x.strays = append(x.strays, r)
 	x.next = append(x.next, x.first[home])
 	x.first[home] = int32(len(x.strays))
-	x.used[home/wordSets] |= 1 << (home / dirtySets & 63)
+	x.homes[home/64] |= 1 << (home & 63)
 }
 
 // countLate counts the packets that were in a buffer when the window ended.
@@ -140,15 +189,16 @@ func (d *Datapath) countLate(t *sourceTable, x *tableScan, half int) {
 				r.key |= keyFamily6
 				r.address = [2]uint64{uint64(a[1])<<32 | uint64(a[0]), uint64(a[3])<<32 | uint64(a[2])}
 			}
-			h, ok := d.scanner.count(t, &r, d.seed)
-			if !ok {
+			if d.scanner.windows[r.slot()] == nil {
 				continue
 			}
-			x.stray(r, t.home(h))
+			h := t.hash(&r, d.seed)
+			d.scanner.tallies[r.slot()].add(h, uint64(r.key), r.counts)
+			x.stray(r, t.home(h)/dirtySets)
 			if e.Ports != 0 {
 				r.key = r.key&(keyFamily6|keyUsed|slotMask) | kindPairs<<kindShift
 				r.counts = e.pairBit(d.seed)
-				x.stray(r, t.home(h))
+				x.stray(r, t.home(h)/dirtySets)
 			}
 		}
 	}
@@ -165,96 +215,99 @@ func (s *scanner) total() {
 		if w == nil {
 			continue
 		}
-		for kind, sum := range s.sums[slot] {
+		for kind, sum := range s.tallies[slot].kinds[:kindPairs] {
 			w.Totals.add(kind, sum.packets, sum.bytes)
 		}
+		w.sketches = s.tallies[slot].sketches
 	}
 }
 
-// join is the second reading: the sources, set by set.
-func (d *Datapath) join(t *sourceTable, half int) {
+// joinTable is the second reading: the sources, group by group.
+func (d *Datapath) joinTable(t *sourceTable) {
 	s := &d.scanner
 	x := &s.tables[t.number()]
+	begin, groups := 0, 0
 	for word, used := range x.used {
-		for ; used != 0; used &= used - 1 {
-			first := word*wordSets + bits.TrailingZeros64(used)*dirtySets
-			for set := first; set < min(first+dirtySets, t.sets); set++ {
-				d.gather(t, x, half, set)
-				s.emit()
+		for all := used | x.homes[word]; all != 0; all &= all - 1 {
+			bit := bits.TrailingZeros64(all)
+			end := begin
+			if used>>bit&1 != 0 {
+				end = x.ends[groups]
+				groups++
 			}
+			n := (end - begin) / t.stride
+			for i := x.first[word*64+bit]; i != 0; i = x.next[i-1] {
+				n++
+			}
+			s.open(n)
+			for i := begin; i < end; i += t.stride {
+				r := t.read(x.words, i)
+				s.meet(&r, t.hash(&r, d.seed))
+			}
+			for i := x.first[word*64+bit]; i != 0; i = x.next[i-1] {
+				r := &x.strays[i-1]
+				s.meet(r, t.hash(r, d.seed))
+			}
+			s.emit()
+			begin = end
 		}
 	}
 }
 
-// gather collects the records whose home is a set.
-func (d *Datapath) gather(t *sourceTable, x *tableScan, half, set int) {
-	s := &d.scanner
-	s.here = s.here[:0]
-	for cpu := range d.cpus {
-		first := ((half*d.cpus+cpu)*t.sets + set) * setWays
-		for i := first; i < first+setWays; i++ {
-			r := t.at(i)
-			if r.key == 0 {
-				break
-			}
-			if s.windows[r.slot()] != nil && r.counts != 0 && t.home(t.hash(&r, d.seed)) == set {
-				s.meet(&r)
-			}
-		}
-	}
-	for i := x.first[set]; i != 0; i = x.next[i-1] {
-		s.meet(&x.strays[i-1])
-	}
-}
-
-// fewHere is up to how many records of a set are compared one with each other;
-// more are sorted.
-const fewHere = 32
-
-// meet joins a record with one of its source and kind, if there is one already.
-func (s *scanner) meet(r *record) {
-	key := r.key &^ keyRetired
-	if len(s.here) < fewHere {
-		for i := range s.here {
-			if h := &s.here[i]; h.address == r.address && h.key == key && h.join(r) {
-				return
-			}
-		}
-	}
-	s.here = append(s.here, record{address: r.address, counts: r.counts, key: key})
-}
-
-// emit appends the sources of a set to their windows.
+// emit appends the sources of a group to their windows.
 func (s *scanner) emit() {
-	sorted := len(s.here) >= fewHere
-	if sorted {
-		slices.SortFunc(s.here, func(a, b record) int {
-			return cmp.Or(cmp.Compare(a.address[0], b.address[0]), cmp.Compare(a.address[1], b.address[1]), cmp.Compare(a.slot(), b.slot()))
-		})
-	}
 	for i := range s.here {
 		r := &s.here[i]
-		if r.key == 0 {
-			continue // went out with its source
+		if !r.first {
+			continue // goes out with its source
 		}
 		out := &s.windows[r.slot()].Sources
 		out.starts = append(out.starts, uint32(len(out.records)))
-		out.records = append(out.records, *r)
+		out.records = append(out.records, r.record)
 		conversed := r.conversed()
-		for j := i + 1; j < len(s.here); j++ {
-			o := &s.here[j]
-			if o.key != 0 && o.isSource(r) {
-				out.records = append(out.records, *o)
-				conversed += o.conversed()
-				o.key = 0
-			} else if sorted {
-				break
-			}
+		for next := r.next; next != 0; next = s.here[next-1].next {
+			o := &s.here[next-1].record
+			out.records = append(out.records, *o)
+			conversed += o.conversed()
 		}
 		if conversed >= establishedPackets {
 			s.conversing = append(s.conversing, r.addr())
 		}
 	}
+}
+
+// open begins a group of n records.
+func (s *scanner) open(n int) {
+	size := 2 << bits.Len(uint(n))
+	s.here, s.index = s.here[:0], slices.Grow(s.index[:0], size)[:size]
+	clear(s.index)
+}
+
+// meet takes in a record: joined with one of its source and kind, if there is one.
+func (s *scanner) meet(r *record, hash uint64) {
+	mask := uint64(len(s.index) - 1)
+	i := hash >> 40 & mask
+	for ; s.index[i] != 0; i = (i + 1) & mask {
+		j := s.index[i] - 1
+		if !s.here[j].isSource(r) {
+			continue
+		}
+		for {
+			h := &s.here[j]
+			if (h.key^r.key)&^keyRetired == 0 && h.join(r) {
+				return
+			}
+			if h.next == 0 {
+				break
+			}
+			j = h.next - 1
+		}
+		s.here = append(s.here, joined{record: *r})
+		s.here[j].next = uint32(len(s.here))
+		return
+	}
+	s.here = append(s.here, joined{record: *r, first: true})
+	s.index[i] = uint32(len(s.here))
 }
 
 // conversed returns the packets that only come after a handshake.

@@ -18,13 +18,6 @@ const (
 	maxRank    = 33
 )
 
-func sketchAdd(registers []byte, h uint64) {
-	rank := byte(min(bits.TrailingZeros64(h>>sketchBits)+1, maxRank))
-	if i := h & (sketchSize - 1); registers[i] < rank {
-		registers[i] = rank
-	}
-}
-
 // Classes as the program numbers them.
 const (
 	classSYN       = 0
@@ -41,19 +34,17 @@ type sketches struct {
 }
 
 // note enters a source of the table. It costs nothing per packet.
-func (w *Window) note(h uint64, kind int) {
-	if w.sketches == nil {
-		w.sketches = &sketches{}
-	}
-	s := w.sketches
-	sketchAdd(s.all[:], h)
+func (s *sketches) note(h uint64, kind int) {
+	i := h & (sketchSize - 1)
+	rank := byte(min(bits.TrailingZeros64(h>>sketchBits)+1, maxRank))
+	s.all[i] = max(s.all[i], rank)
 	s.hasAll = true
 	switch kind &^ kindDropped {
 	case classSYN:
-		sketchAdd(s.syn[:], h)
+		s.syn[i] = max(s.syn[i], rank)
 		s.hasSYN = true
 	case classSYNACK:
-		sketchAdd(s.synack[:], h)
+		s.synack[i] = max(s.synack[i], rank)
 		s.hasACK = true
 	}
 }

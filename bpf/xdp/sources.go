@@ -35,20 +35,26 @@ const (
 // sourceTable is the table of one family, as words: a record is its address with
 // its key, or its address and its key, and its counts.
 type sourceTable struct {
-	family uint8
-	sets   int // per region, a power of two
-	stride int // words per record
-	words  []uint64
-	dirty  []uint64
-	ages   [2][]uint8 // by record of the half: idle windows of a record that is carried over
+	family   uint8
+	sets     int // per region, a power of two
+	stride   int // words per record
+	keyAt    int // of them, the one with the key, above
+	keyShift int // so many bits
+	words    []uint64
+	dirty    []uint64
+	ages     [2][]uint8 // by record of the half: idle windows of a record that is carried over
 }
 
 func newSourceTable[S any](family uint8, sets int, table []S, dirty []uint64) sourceTable {
 	n := int(unsafe.Sizeof(table[0])) / 8
-	return sourceTable{
-		family: family, sets: sets, stride: n / setWays, dirty: dirty,
+	t := sourceTable{
+		family: family, sets: sets, stride: n / setWays, keyShift: keyShift4, dirty: dirty,
 		words: unsafe.Slice((*uint64)(unsafe.Pointer(&table[0])), n*len(table)),
 	}
+	if family == 6 {
+		t.keyAt, t.keyShift = 2, 0
+	}
+	return t
 }
 
 // number is the table's place in Datapath.tables.
@@ -63,23 +69,42 @@ func (t *sourceTable) dirtyWords() int { return dirtyWords(t.sets) }
 
 func dirtyWords(sets int) int { return (sets + wordSets - 1) / wordSets }
 
-// at reads record i of the whole table; its key is 0 when it is free.
-func (t *sourceTable) at(i int) record {
+// setsOf returns the words of the group of sets of a region that begins with first.
+func (t *sourceTable) setsOf(region, first int) []uint64 {
+	n := setWays * t.stride
+	return t.words[(region*t.sets+first)*n:][:min(dirtySets, t.sets-first)*n]
+}
+
+// set returns the words of one set.
+func (t *sourceTable) set(region, set int) []uint64 {
+	n := setWays * t.stride
+	return t.words[(region*t.sets+set)*n:][:n]
+}
+
+// read returns the record at a place in some of the table's words.
+func (t *sourceTable) read(words []uint64, i int) record {
+	r := record{key: uint32(words[i+t.keyAt] >> t.keyShift), counts: words[i+t.stride-1]}
 	if t.family == 4 {
-		w := t.words[2*i : 2*i+2]
-		return record{address: [2]uint64{w[0] & (1<<keyShift4 - 1)}, key: uint32(w[0] >> keyShift4), counts: w[1]}
+		r.address[0] = words[i] & (1<<keyShift4 - 1)
+	} else {
+		r.key |= keyFamily6
+		r.address = [2]uint64{words[i], words[i+1]}
 	}
-	w := t.words[4*i : 4*i+4]
-	if w[2] == 0 {
-		return record{}
+	return r
+}
+
+// hashAt is hash of the record at a place in some of the table's words.
+func (t *sourceTable) hashAt(words []uint64, i int, seed uint64) uint64 {
+	if t.family == 4 {
+		return mix(words[i]&(slotMask<<keyShift4|(1<<keyShift4-1)) + seed)
 	}
-	return record{address: [2]uint64{w[0], w[1]}, key: uint32(w[2]) | keyFamily6, counts: w[3]}
+	return mix(mix(words[i]+seed) ^ words[i+1] ^ words[i+2]&slotMask<<56)
 }
 
 func (t *sourceTable) hash(r *record, seed uint64) uint64 {
 	slot := uint64(r.key & slotMask)
 	if t.family == 4 {
-		return mix((slot<<32 | r.address[0]) + seed)
+		return mix((slot<<keyShift4 | r.address[0]) + seed)
 	}
 	return mix(mix(r.address[0]+seed) ^ r.address[1] ^ slot<<56)
 }
@@ -116,14 +141,9 @@ func (t *sourceTable) clear(half, cpus int) {
 // clearFlood empties a group of sets in which nobody converses, which during a
 // flood are most, and reports whether it did.
 func (t *sourceTable) clearFlood(region, first int) bool {
-	keyAt, shift := 0, keyShift4
-	if t.family == 6 {
-		keyAt, shift = 2, 0
-	}
-	from := (region*t.sets + first) * setWays * t.stride
-	words := t.words[from:][:min(dirtySets, t.sets-first)*setWays*t.stride]
-	for i := keyAt; i < len(words); i += t.stride {
-		if words[i]>>shift&(kindMask<<kindShift) == classTCPOther<<kindShift {
+	words := t.setsOf(region, first)
+	for i := t.keyAt; i < len(words); i += t.stride {
+		if words[i]>>t.keyShift&(kindMask<<kindShift) == classTCPOther<<kindShift {
 			return false
 		}
 	}
@@ -134,14 +154,13 @@ func (t *sourceTable) clearFlood(region, first int) bool {
 // clearSet empties one set and reports whether a record was kept. Those move to
 // the front: the program takes ways in order.
 func (t *sourceTable) clearSet(half, region, cpu, cpus, set int, left *int) bool {
-	first := (region*t.sets + set) * setWays
-	words := t.words[first*t.stride : (first+setWays)*t.stride]
+	words := t.set(region, set)
 	kept := 0
 	for way := range setWays {
-		r := t.at(first + way)
-		if r.key == 0 {
+		if words[way*t.stride+t.keyAt] == 0 {
 			break
 		}
+		r := t.read(words, way*t.stride)
 		if r.key&keyRetired != 0 || r.kind() != classTCPOther || *left == 0 || r.packets() < carryPackets && r.counts > 0 {
 			continue
 		}
