@@ -46,6 +46,10 @@ func (a *appender) number(f float64) {
 		a.fail(schemas.Refuse(schemas.FaultField, "a number is %v", f))
 		return
 	}
+	if n := uint64(max(0, min(f, 1e15))); n > 0 && float64(n) == f {
+		a.b = strconv.AppendUint(a.b, n, 10)
+		return
+	}
 	format := byte('f')
 	if abs := math.Abs(f); abs != 0 && (abs < 1e-6 || abs >= 1e21) {
 		format = 'e'
