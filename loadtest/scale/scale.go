@@ -122,17 +122,32 @@ func wait(ctx context.Context, done chan error, d time.Duration) error {
 
 func (c Config) print(results []result) error {
 	w := tabwriter.NewWriter(c.Out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprint(w, "interfaces\tsources each\twindows written/s\tprocessed/s\taggregator: processors\tµs per window\tMiB\tinterfaces per processor\tpolicy: processors\tMiB\t\n")
+	fmt.Fprint(w, "interfaces\tsources each\twindows written/s\tprocessed/s\taggregator: ms per 1,000 windows\tMiB\tinterfaces per processor\t"+
+		"policy: ms per 1,000\tMiB\tinterfaces per processor\tboth on one\t\n")
 	for _, r := range results {
 		seconds := r.span.Seconds()
 		a, p := r.used[stack.Aggregator], r.used[stack.Policy]
-		each := float64(a.processor.Microseconds()) / float64(max(1, r.processed))
-		fmt.Fprintf(w, "%d\t%d\t%.0f\t%.0f\t%.2f\t%.1f\t%d\t%.0f\t%.2f\t%d\t\n", r.interfaces, c.Sources,
-			float64(r.written)/seconds, float64(r.processed)/seconds, a.processor.Seconds()/seconds, each, a.resident>>20,
-			window.Seconds()/each*1e6, p.processor.Seconds()/seconds, p.resident>>20)
+		// The policy reads what the aggregator has processed. What it leaves unread at the
+		// end is at most what it fetches at once.
+		aggregator, policy := r.each(a), r.each(p)
+		fmt.Fprintf(w, "%d\t%d\t%.0f\t%.0f\t%.1f\t%d\t%.0f\t%.1f\t%d\t%.0f\t%.0f\t\n", r.interfaces, c.Sources,
+			float64(r.written)/seconds, float64(r.processed)/seconds, milliseconds(aggregator), a.resident>>20, perProcessor(aggregator),
+			milliseconds(policy), p.resident>>20, perProcessor(policy), perProcessor(aggregator+policy))
 	}
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("printing: %w", err)
 	}
 	return nil
 }
+
+// each is the processor time of a service for one window, user and system. On a busy
+// machine it says more than how many windows were processed.
+func (r *result) each(u usage) time.Duration {
+	return u.processor / time.Duration(max(1, r.processed))
+}
+
+// milliseconds is what 1,000 windows take if one takes each.
+func milliseconds(each time.Duration) float64 { return (1000 * each).Seconds() * 1000 }
+
+// perProcessor is how many interfaces one processor serves.
+func perProcessor(each time.Duration) float64 { return window.Seconds() / max(each.Seconds(), 1e-9) }
