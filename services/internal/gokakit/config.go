@@ -5,6 +5,7 @@ package gokakit
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math"
@@ -19,15 +20,8 @@ import (
 	"github.com/weir-net/weir/services/internal/kit/kafka"
 )
 
-// dialer makes sarama's connections die within seconds of silence.
-type dialer struct {
-	dial func(ctx context.Context, network, address string) (net.Conn, error)
-}
-
-// Dial implements proxy.Dialer.
-func (d dialer) Dial(network, address string) (net.Conn, error) {
-	return d.dial(context.Background(), network, address)
-}
+// readTimeout is how long an answer may take that waits for other members.
+const readTimeout = 10 * time.Second
 
 // saramaConfig returns the settings of every sarama client. instance is the
 // static membership of the consumer group.
@@ -38,9 +32,15 @@ func saramaConfig(cfg *kafka.Config, client, instance string) (*sarama.Config, e
 	// A frozen broker then costs a time-out, not the whole freeze.
 	c.ApiVersionsRequest = false
 	c.Net.Proxy.Enable = true
-	c.Net.Proxy.Dialer = dialer{kafka.Dialer(3 * time.Second)}
+	dial, err := dialer(cfg)
+	if err != nil {
+		return nil, err
+	}
+	c.Net.Proxy.Dialer = newImpatient(dial)
 	// session < rebalance < read time-out: a shorter one ends Run in a rebalance.
-	c.Net.ReadTimeout = 10 * time.Second
+	// Every other answer is expected within patience.
+	c.Net.ReadTimeout = readTimeout
+	c.Net.WriteTimeout = patience
 	c.Net.MaxOpenRequests = 1
 	c.Consumer.Group.Session.Timeout = 6 * time.Second
 	c.Consumer.Group.Heartbeat.Interval = 1500 * time.Millisecond
@@ -51,13 +51,18 @@ func saramaConfig(cfg *kafka.Config, client, instance string) (*sarama.Config, e
 	c.Consumer.Offsets.Initial = sarama.OffsetOldest
 	c.Consumer.Offsets.AutoCommit.Interval = 250 * time.Millisecond
 	c.Consumer.MaxWaitTime = 250 * time.Millisecond
+	c.Consumer.Retry.Backoff = 250 * time.Millisecond
+	// Per partition, compressed: what has been fetched and waits is most of the memory
+	// of an aggregator that is behind.
+	c.Consumer.Fetch.Default = 256 << 10
 	c.Metadata.Retry.Max = math.MaxInt32
 	c.Metadata.Retry.Backoff = 250 * time.Millisecond
 	c.Metadata.RefreshFrequency = 30 * time.Second
 	c.Producer.RequiredAcks = sarama.WaitForAll
 	c.Producer.Idempotent = true
 	c.Producer.Compression = sarama.CompressionZSTD
-	c.Producer.Flush.Frequency = 2 * time.Millisecond
+	c.Producer.CompressionLevel = 1 // the default takes more time for no fewer bytes
+	c.Producer.Flush.Frequency = 5 * time.Millisecond
 	c.Producer.Flush.Bytes = 0
 	// Practically without end: over an hour. sarama allocates a state per
 	// partition and retry, so that no end at all would be 64 GiB.
@@ -73,14 +78,35 @@ func saramaConfig(cfg *kafka.Config, client, instance string) (*sarama.Config, e
 	return c, nil
 }
 
+// dialer returns a dial function with TLS, if that is configured: below it nobody
+// could see what is asked.
+func dialer(cfg *kafka.Config) (func(ctx context.Context, network, address string) (net.Conn, error), error) {
+	plain := kafka.Dialer(3 * time.Second)
+	config, err := cfg.TLSConfig()
+	if err != nil || config == nil {
+		return plain, err
+	}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := plain(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		mine := config.Clone()
+		if mine.ServerName, _, err = net.SplitHostPort(address); err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+		encrypted := tls.Client(c, mine)
+		ctx, stop := context.WithTimeout(ctx, patience)
+		defer stop()
+		if err := encrypted.HandshakeContext(ctx); err != nil {
+			_ = c.Close() // which the handshake may have done
+			return nil, fmt.Errorf("encrypting the connection to %s: %w", address, err)
+		}
+		return encrypted, nil
+	}, nil
+}
+
 func secure(c *sarama.Config, cfg *kafka.Config) error {
-	t, err := cfg.TLSConfig()
-	if err != nil {
-		return err
-	}
-	if t != nil {
-		c.Net.TLS.Enable, c.Net.TLS.Config = true, t
-	}
 	if cfg.SASLMechanism == "" {
 		return nil
 	}

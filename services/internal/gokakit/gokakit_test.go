@@ -37,6 +37,7 @@ func TestConfigOrder(t *testing.T) {
 		"flushes within 5 ms":        c.Producer.Flush.Frequency <= 5*time.Millisecond,
 		"is a static member":         g.InstanceId == "instance",
 		"asks for no API versions":   !c.ApiVersionsRequest,
+		"is patient with a broker":   patience > c.Producer.Timeout && patience > c.Consumer.MaxWaitTime && patience < g.Session.Timeout,
 		"has our dialer":             c.Net.Proxy.Enable && c.Net.Proxy.Dialer != nil,
 	} {
 		if !ok {
