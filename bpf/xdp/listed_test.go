@@ -1,11 +1,15 @@
 package xdp
 
 import (
+	"context"
 	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/cilium/ebpf"
 )
 
 // TestManyLeases lets the prefilter grow several times, and shrink, under leases
@@ -131,4 +135,56 @@ func TestListedDropsAreCounted(t *testing.T) {
 		}
 		return true
 	})
+}
+
+// TestLeasesChangeUnderTraffic puts and deletes leases while packets pass: those of
+// a lease that stays are dropped and those of none pass, every single one.
+func TestLeasesChangeUnderTraffic(t *testing.T) {
+	r := newRig(t, Config{MaxLeases: 1 << 13})
+	stays := []Match{source("203.0.113.7/32"), source("192.0.2.0/27"), source("10.0.0.0/12"), source("2001:db8:7::/64")}
+	for _, m := range stays {
+		r.put(Entry{Match: m, Action: ActionDrop, Interfaces: ^uint64(0)})
+	}
+	ctx, stop := context.WithTimeout(t.Context(), 3*time.Second)
+	defer stop()
+	var senders sync.WaitGroup
+	for _, s := range []struct {
+		frame frame
+		want  uint32
+	}{
+		{synFrom("203.0.113.7"), xdpDrop}, {synFrom("192.0.2.30"), xdpDrop}, {synFrom("10.15.1.2"), xdpDrop},
+		{ethernet(0x86dd).ipv6("2001:db8:7::9", "2001:db8::1", 17).udp(1000, 53, 8), xdpDrop},
+		{synFrom("203.0.113.8"), xdpPass}, {synFrom("192.0.2.32"), xdpPass}, {synFrom("10.16.0.1"), xdpPass},
+	} {
+		senders.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				got, err := r.programs[0].Run(&ebpf.RunOptions{Data: s.frame})
+				if err != nil || got != s.want {
+					t.Errorf("packet %d of %x: verdict %d, want %d; %v", n, s.frame[26:34], got, s.want, err)
+					return
+				}
+			}
+		})
+	}
+	changes := 0
+	for ; ctx.Err() == nil; changes++ {
+		var entries []Entry
+		var matches []Match
+		for i := range 4000 {
+			a := netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})
+			m := Match{Source: netip.PrefixFrom(a, 32-i%100/97)}
+			m.Source = m.Source.Masked()
+			entries = append(entries, Entry{Match: m, Action: ActionDrop, Interfaces: ^uint64(0)})
+			matches = append(matches, m)
+		}
+		r.put(entries...)
+		if _, err := r.Delete(matches); err != nil {
+			t.Fatal(err)
+		}
+	}
+	senders.Wait()
+	t.Logf("4000 leases came and went %d times", changes)
+	if changes < 2 {
+		t.Errorf("leases came and went %d times only", changes)
+	}
 }
