@@ -60,13 +60,14 @@ func TestAttacksOverBenignTraffic(t *testing.T) {
 	var table strings.Builder
 	w := tabwriter.NewWriter(&table, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "attack\tto mitigate\tattack packets passed\tbenign dropped\tsource leases\tsignatures")
-	var passed, attacks, spilt, benigns, found int
+	var passed, attacks, spilt, benigns, found, played int
 	var times []time.Duration
 	for _, name := range names {
 		l := labels[name]
 		if !strings.HasPrefix(l.Category, "attack") || l.Expected == "none-or-observe" {
 			continue
 		}
+		played++
 		frames := looped(read(name), 5000)
 		isOfAttack := l.isAttack()
 		all, isAttack := mixed(benign, slices.DeleteFunc(frames, func(f frame) bool { return !isOfAttack(&f) }), busiest(frames))
@@ -122,8 +123,8 @@ func TestAttacksOverBenignTraffic(t *testing.T) {
 	t.Logf("over benign traffic:\n%s", &table)
 	slices.Sort(times)
 	t.Logf("%d attacks found, half of them mitigated within %v, all within %v; %.2f %% of their packets passed; %.4f %% of the benign ones were dropped", found, times[len(times)/2].Round(time.Millisecond), times[len(times)-1].Round(time.Millisecond), share(passed, attacks), share(spilt, benigns))
-	if found < 9 || share(passed, attacks) > 6 || share(spilt, benigns) > 0.05 {
-		t.Error("want 9 attacks found, at most 6 % of their packets passed and 0.05 % of the benign ones dropped")
+	if found < min(9, played) || share(passed, attacks) > 6 || share(spilt, benigns) > 0.05 {
+		t.Error("want 9 attacks found, or all if fewer, at most 6 % of their packets passed and 0.05 % of the benign ones dropped")
 	}
 }
 
