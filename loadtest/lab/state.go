@@ -40,7 +40,7 @@ type stateFile struct {
 }
 
 // ErrBusy says that another process has a lab of this id.
-var ErrBusy = errors.New("another process has this lab")
+var ErrBusy = errors.New("it is in use: end the demo or run that is going on, or wait for it")
 
 func statePath(id string) string { return filepath.Join(stateDir, id+".json") }
 

@@ -206,9 +206,10 @@ func (s *Stack) configure(service Service, c *lab.Command) error {
 	return nil
 }
 
-// ApplyTopics runs "weir topics apply".
+// ApplyTopics runs "weir topics apply". Brokers that have only just started, on
+// a machine that does much else, take their time.
 func (s *Stack) ApplyTopics(ctx context.Context) error {
-	out, err := s.CLI(ctx, "topics", "apply")
+	out, err := s.CLI(ctx, "topics", "apply", "--timeout", "60s")
 	if err != nil {
 		return fmt.Errorf("creating topics: %w\n%s", err, out)
 	}

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/weir-net/weir/loadtest/bench"
@@ -67,6 +70,9 @@ func runServices(ctx context.Context, args []string) (err error) {
 	if *ifname == "" {
 		return errors.New("want -iface, or IFACE in the environment")
 	}
+	if err := checkInterface(*ifname); err != nil {
+		return err
+	}
 	host, err := os.Hostname()
 	if err != nil {
 		return fmt.Errorf("reading the host's name: %w", err)
@@ -87,6 +93,23 @@ func runServices(ctx context.Context, args []string) (err error) {
 	fmt.Printf("Weir observes %s: it counts, and reports what it would drop, but drops nothing.\nThe page is at %s; in a terminal:\n  export %s\n  %s/weir ring\n  %s/weir top\n  %s/weir status\nLogs are in %s. Ctrl-C ends it.\n",
 		s.Key, s.PageURL(), s.Environment(), dir, dir, dir, s.Dir)
 	return s.Watch(ctx)
+}
+
+// checkInterface says at once what the probe would wait for: an interface of
+// another name may appear some day, but here it is a slip.
+func checkInterface(name string) error {
+	all, err := net.Interfaces()
+	if err != nil {
+		return fmt.Errorf("listing interfaces: %w", err)
+	}
+	var names []string
+	for _, i := range all {
+		names = append(names, i.Name)
+	}
+	if !slices.Contains(names, name) {
+		return fmt.Errorf("there is no interface %s; there are %s", name, strings.Join(names, ", "))
+	}
+	return nil
 }
 
 func isTerminal(f *os.File) bool {
