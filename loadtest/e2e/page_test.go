@@ -128,18 +128,19 @@ func (p *onPage) picture(name string, wanted bool) {
 func (p *onPage) flood(t *testing.T) {
 	p.in(t)
 	for round := range 3 {
-		took, unbroken := p.floodOnce(round)
-		t.Logf("flood %d: red %v after its first packet; the stream went on: %v", round+1, took.Round(time.Millisecond), unbroken)
-		if unbroken && took <= time.Second {
+		took, hover, unbroken := p.floodOnce(round)
+		t.Logf("flood %d: red %v after its first packet; the pointer's sources %v after it came; the stream went on: %v",
+			round+1, took.Round(time.Millisecond), hover.Round(time.Millisecond), unbroken)
+		if unbroken && took <= time.Second && hover <= 100*time.Millisecond {
 			return
 		}
 	}
-	t.Error("the interface never turned red within 1 s of a flood's first packet")
+	t.Error("never was the interface red within 1 s of a flood's first packet and its sources there within 100 ms of the pointer")
 }
 
-// floodOnce returns how long the page took to turn red, and whether its stream
-// went on all the time.
-func (p *onPage) floodOnce(round int) (took time.Duration, unbroken bool) {
+// floodOnce returns how long the page took to turn red, and to list the sources for
+// the pointer, and whether its stream went on all the time.
+func (p *onPage) floodOnce(round int) (took, hover time.Duration, unbroken bool) {
 	all := traffic.SourcesOf(lab.UDPAttackers, 4*(round+1))
 	attackers := all[4*round:]
 	p.follow(attackers[0])
@@ -163,7 +164,7 @@ func (p *onPage) floodOnce(round int) (took time.Duration, unbroken bool) {
 		}
 	}()
 	p.must(p.tab.Until(10*time.Second, `window.redAt`))
-	p.hover(attackers[0])
+	hover = p.hover(attackers[0])
 	p.picture("pipeline-attack", true)
 	p.must(p.tab.Until(10*time.Second, `(() => { const s = `+page.Sector("interface", p.key)+`; return s.dropped > 0.8 * s.pps; })()`))
 	p.picture("pipeline-mitigated", true)
@@ -171,7 +172,7 @@ func (p *onPage) floodOnce(round int) (took time.Duration, unbroken bool) {
 		p.t.Error("the page shows drops, but XDP has not dropped anything")
 	}
 	p.must(p.tab.Until(5*time.Second, `document.querySelector("#attacks .now") && weir.store.leases.leases.some((l) => l.issuer === "policy" && l.packets > 0)`))
-	return p.sinceFirst(flood), !p.true("window.broken")
+	return p.sinceFirst(flood), hover, !p.true("window.broken")
 }
 
 // sinceFirst is how long after the flood's first packet the page was red.
@@ -195,11 +196,12 @@ func (p *onPage) follow(a netip.Addr) {
 	p.sums[a] = make([]uint64, len(p.until))
 }
 
-// hover moves the pointer onto the interface: its sources must be there in 100 ms,
+// hover moves the pointer onto the interface and returns how long its sources take,
 // the attacker among them with what was counted of it, give or take a window.
-func (p *onPage) hover(attacker netip.Addr) {
+func (p *onPage) hover(attacker netip.Addr) time.Duration {
 	_, err := page.Eval[bool](p.tab, `(() => {
 		const tip = document.getElementById("tip");
+		weir.tip.hide(); // of an earlier flood
 		Object.assign(window, { hoverBegan: 0, hoverTook: 0 });
 		new MutationObserver((_, o) => {
 			if (!tip.textContent.includes("`+attacker.String()+`")) return;
@@ -213,16 +215,13 @@ func (p *onPage) hover(attacker netip.Addr) {
 	p.must(p.tab.Until(5*time.Second, `window.hoverTook`))
 	took, err := page.Eval[float64](p.tab, `window.hoverTook`)
 	p.must(err)
-	p.t.Logf("the pointer's sources were there after %.0f ms", took)
-	if took > 100 {
-		p.t.Errorf("the pointer's sources were there after %.0f ms, want 100 at most", took)
-	}
 	// Once the flood has filled the rate's second.
 	p.must(p.tab.Until(5*time.Second, tipRate(attacker)+` > 4000`))
 	shown, err := page.Eval[float64](p.tab, tipRate(attacker))
 	p.must(err)
 	p.compare(attacker, shown, time.Now())
 	p.must(p.tab.Until(5*time.Second, `document.getElementById("tip").innerText.includes("drop")`))
+	return time.Duration(took * float64(time.Millisecond))
 }
 
 // tipRate is a JavaScript expression for what the tip says of a source.

@@ -87,15 +87,13 @@ func (t *Tab) Complaints() []string {
 }
 
 // Visit goes to a page of the ring and waits until it has begun, or asks who is
-// there. Chromium breaks
-// off whatever it loads when an interface of this machine gets an address, as
-// happens when a lab is built: then it is loaded again.
+// there. Chromium breaks off whatever it loads when an interface of this machine
+// gets an address, as happens when a lab is built: then it is loaded again.
 func (t *Tab) Visit(url string) error {
-	const patience = 30 * time.Second
-	for deadline := time.Now().Add(patience); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		err := chromedp.Do(t.ctx, chromedp.Navigate("about:blank"), chromedp.Navigate(url))
 		if err == nil {
-			err = t.Until(5*time.Second, `window.weir && (document.body.dataset.link || document.querySelector("#dialog[open]"))`)
+			err = t.until(8*time.Second, `window.weir && (document.body.dataset.link || document.querySelector("#dialog[open]"))`)
 		}
 		if err == nil || time.Now().After(deadline) || t.ctx.Err() != nil {
 			return err
@@ -121,8 +119,16 @@ func Eval[T any](t *Tab, expression string) (T, error) {
 // ErrNot says that a condition did not come true in time.
 var ErrNot = errors.New("not in time")
 
-// Until waits until a JavaScript condition holds.
+// patience is what a busy machine gets beyond what a condition may take.
+const patience = 20 * time.Second
+
+// Until waits until a JavaScript condition holds, which may take limit on a machine
+// that has nothing else to do. Who minds the time measures it in the page.
 func (t *Tab) Until(limit time.Duration, condition string) error {
+	return t.until(limit+patience, condition)
+}
+
+func (t *Tab) until(limit time.Duration, condition string) error {
 	for deadline := time.Now().Add(limit); ; time.Sleep(15 * time.Millisecond) {
 		ok, err := Eval[bool](t, "!!("+condition+")")
 		switch {
