@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"sync"
@@ -16,8 +17,9 @@ import (
 // coordinator, offsets, records, one after the other.
 const (
 	patience  = 4 * time.Second // with a broker; its own limit is 3 s
-	mistrust  = time.Second     // with one that has just let somebody wait in vain
-	forgetful = 8 * time.Second // for how long that is held against it
+	shunned   = 2 * time.Second // for how long one that let somebody wait in vain is not asked again
+	mistrust  = time.Second     // how long it is waited for then
+	forgetful = 8 * time.Second // after which it gets all of patience again
 )
 
 // Kafka's requests that a broker may rightly answer late: they wait for the other
@@ -27,20 +29,34 @@ const (
 	keySyncGroup = 14
 )
 
-// impatient dials connections that give a silent broker up within patience.
+// impatient dials connections that give a silent broker up within patience. For a
+// while it dials that one no more: sarama prefers whoever has the fewest requests
+// under way, which is a broker that hangs, and holds a lock until it answers.
 type impatient struct {
 	dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	mu     sync.Mutex
-	silent map[string]time.Time // when somebody last waited in vain, by address
+	silent map[string]silence // by address
+}
+
+// silence is what is held against a broker.
+type silence struct {
+	since time.Time // when somebody had waited for all of patience
+	last  time.Time // when somebody last waited in vain
 }
 
 func newImpatient(dial func(ctx context.Context, network, address string) (net.Conn, error)) *impatient {
-	return &impatient{dial: dial, silent: map[string]time.Time{}}
+	return &impatient{dial: dial, silent: map[string]silence{}}
 }
 
 // Dial implements proxy.Dialer.
 func (d *impatient) Dial(network, address string) (net.Conn, error) {
+	d.mu.Lock()
+	since := time.Since(d.silent[address].last)
+	d.mu.Unlock()
+	if since < shunned {
+		return nil, fmt.Errorf("broker %s answered nothing %v ago", address, since)
+	}
 	c, err := d.dial(context.Background(), network, address)
 	if err != nil {
 		return nil, err
@@ -52,20 +68,28 @@ func (d *impatient) Dial(network, address string) (net.Conn, error) {
 func (d *impatient) limit(address string) time.Duration {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if at, ok := d.silent[address]; ok && time.Since(at) < forgetful {
+	if time.Since(d.silent[address].since) < forgetful {
 		return mistrust
 	}
 	return patience
 }
 
-func (d *impatient) note(address string, silent bool) {
+// inVain notes that a broker has let somebody wait. Only who waited for all of
+// patience prolongs the mistrust: one that is merely slow would never leave it.
+func (d *impatient) inVain(address string, full bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if silent {
-		d.silent[address] = time.Now()
-	} else {
-		delete(d.silent, address)
+	x := d.silent[address]
+	if x.last = time.Now(); full {
+		x.since = x.last
 	}
+	d.silent[address] = x
+}
+
+func (d *impatient) answered(address string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.silent, address)
 }
 
 // conn is a connection on which each read has the deadline that its request deserves.
@@ -99,18 +123,16 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 	return c.Conn.SetReadDeadline(t)
 }
 
-// Read holds it against a broker when it does not answer. Only who has waited for
-// all of patience may do so: a broker that is slow would else stay in disgrace.
+// Read notes whether the broker answers.
 func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	switch {
 	case err == nil:
-		if !c.full.Load() {
-			c.dialer.note(c.address, false)
-			c.full.Store(true)
+		if !c.full.Swap(true) {
+			c.dialer.answered(c.address)
 		}
-	case errors.Is(err, os.ErrDeadlineExceeded) && c.full.Load():
-		c.dialer.note(c.address, true)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		c.dialer.inVain(c.address, c.full.Load())
 	}
 	return n, err
 }

@@ -23,13 +23,16 @@ func hanging() (*impatient, func() net.Conn) {
 	return d, func() net.Conn { return <-ends }
 }
 
+// refused is what ask returns where there was no connection.
+const refused = -1
+
 // ask sends a request of this key as sarama does, and returns how long it takes to
 // give up, or 0 if there is an answer. A broker answers after delay, if at all.
 func ask(t *testing.T, d *impatient, broker func() net.Conn, key uint16, delay time.Duration) time.Duration {
 	t.Helper()
 	c, err := d.Dial("tcp", "broker:9092")
 	if err != nil {
-		t.Fatal(err)
+		return refused
 	}
 	theirs := broker()
 	defer func() { _ = errors.Join(c.Close(), theirs.Close()) }()
@@ -57,28 +60,31 @@ func ask(t *testing.T, d *impatient, broker func() net.Conn, key uint16, delay t
 	return time.Since(begin)
 }
 
-// TestPatience: the first request to a broker that hangs waits for all of patience,
-// those after it for less, and who answers is trusted again.
+// TestPatience: who hangs is waited for once, then left alone, then asked briefly.
 func TestPatience(t *testing.T) {
 	const never = -1
 	const metadata = 3
 	synctest.Test(t, func(t *testing.T) {
 		d, broker := hanging()
 		for i, x := range []struct {
+			after time.Duration
 			key   uint16
 			delay time.Duration
 			want  time.Duration
 		}{
-			{metadata, 3500 * time.Millisecond, 0},                             // slow, and not dead
-			{metadata, never, patience},                                        // it hangs
-			{metadata, never, mistrust},                                        // everybody else hears of it
-			{metadata, never, mistrust},                                        //
-			{metadata, 2 * time.Second, mistrust},                              // slow, and in disgrace
-			{keyJoinGroup, 7 * time.Second, 0},                                 // waits for the others
-			{metadata, never, patience}, {metadata, 500 * time.Millisecond, 0}, // it is back
-			{metadata, 3 * time.Second, 0},
-			{keySyncGroup, never, readTimeout},
+			{0, metadata, 3500 * time.Millisecond, 0},          // slow, and not dead
+			{0, metadata, never, patience},                     // it hangs
+			{0, metadata, never, refused},                      // everybody else hears of it
+			{shunned - 1, metadata, 0, refused},                // for a while
+			{1, metadata, never, mistrust},                     // does it still hang?
+			{time.Second, metadata, never, refused},            //
+			{time.Second, metadata, 2 * time.Second, mistrust}, // slow, and in disgrace
+			{shunned, metadata, 500 * time.Millisecond, 0},     // it is back
+			{0, metadata, 3 * time.Second, 0},                  // and as good as any
+			{0, keyJoinGroup, 7 * time.Second, 0},              // waits for the others
+			{0, keySyncGroup, never, readTimeout},
 		} {
+			time.Sleep(x.after)
 			if got := ask(t, d, broker, x.key, x.delay); got != x.want {
 				t.Errorf("request %d, answered after %v: gave up after %v, want %v", i, x.delay, got, x.want)
 			}
@@ -97,6 +103,7 @@ func TestDisgraceEnds(t *testing.T) {
 			if time.Since(begin) > forgetful+patience {
 				t.Fatal("a broker that answers after 3 s is still given up")
 			}
+			time.Sleep(250 * time.Millisecond)
 		}
 	})
 }
