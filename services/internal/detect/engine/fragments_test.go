@@ -41,6 +41,8 @@ func TestFragmentsCountAsReflected(t *testing.T) {
 		"two for each packet and no more":         {answers(33, 8, 1514, 900, 20), ""},
 		"three to an answer":                      {answers(34, 8, 1514, 900, 20), both},
 		"enough without them":                     {answers(100, 8, 511, 90, 20), strings.Split(both, "; ")[0]},
+		"enough, and a file server's":             {answers(100, 8, 511, 900, 3), strings.Split(both, "; ")[0]},
+		"enough, and as many fragments":           {answers(100, 8, 511, 100, 4), both},
 	} {
 		d := newEngine(t).Rates(c.r, now)
 		if got := brief(d); got != c.want {
@@ -153,6 +155,23 @@ func TestTrapFileServersAndLargeAnswers(t *testing.T) {
 	spared(t,
 		answering(53, 9, 12, 1, 1400, 0, long, server),
 		answering(2049, 500, 3, 6, 1514, 0, long, func(i int) netip.Addr { return server(200 + i) }))
+}
+
+// TestTrapFileServerBesideAReflection: the attacked host's files come in fragments,
+// too, and go on coming.
+func TestTrapFileServerBesideAReflection(t *testing.T) {
+	server := func(i int) netip.Addr { return netip.MustParseAddr(fmt.Sprintf("192.0.2.%d", 201+i)) }
+	decided, dropped := playAll(t, newEngine(t), together(
+		answering(123, 600, 30, 1, 482, attackFrom, attackTo, reflectors),
+		answering(2049, 310, 2, 6, 1514, 0, attackTo, server)), attackTo)
+	if len(decided) == 0 || decided[0].Rule != "S2" {
+		t.Fatalf("decided %+v", decided)
+	}
+	for i := range 2 {
+		if n := dropped[server(i)]; n > 0 {
+			t.Errorf("%d packets of file server %d were dropped", n, i)
+		}
+	}
 }
 
 // TestTrapTimeServer answers many who ask from port 123, while a tunnel of

@@ -146,13 +146,17 @@ func (x *found) explain() string {
 }
 
 // also covers the victim's packets of another class. Fragments that made the rule
-// hold are covered however few they are.
+// hold are covered however few they are, and those of a few sources, a file
+// server's, however many.
 func (t *turn) also(set *rules.Set, a *rules.Also, destination netip.Addr, x found) {
 	for i := range t.r.Victims {
 		v := &t.r.Victims[i]
-		n := float64(v.Packets10s)
+		n, sources := float64(v.Packets10s), float64(v.Sources10s)
 		if x.rule.Window == time.Second {
-			n = float64(v.Packets1s)
+			n, sources = float64(v.Packets1s), float64(v.Sources1s)
+		}
+		if v.Class == schemas.ClassFragLater && sources < x.rule.Fragments.Sources*x.needed {
+			continue
 		}
 		counted := x.later > 0 && v.Class == schemas.ClassFragLater && v.Protocol == protocolUDP
 		if v.Class != a.Class || v.Destination != destination || n < a.Packets && !counted || hasPort(v.Class) && v.Port == 0 {

@@ -151,6 +151,12 @@ func (w *writer) put(topic, schema, key string, value []byte) {
 // flood writes the rates of an interface that sources flood with SYN.
 func (w *writer) flood(name string, sources ...string) {
 	w.t.Helper()
+	w.put(w.topics.Rates, schemas.SchemaRates, name, w.floodOf(name, sources...))
+}
+
+// floodOf encodes such rates.
+func (w *writer) floodOf(name string, sources ...string) []byte {
+	w.t.Helper()
 	host, ifname, err := schemas.ParseInterfaceKey(name)
 	if err != nil {
 		w.t.Fatal(err)
@@ -173,7 +179,7 @@ func (w *writer) flood(name string, sources ...string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.put(w.topics.Rates, schemas.SchemaRates, name, value)
+	return value
 }
 
 // drops writes an interface's status.
