@@ -1,9 +1,7 @@
 package xdp
 
 import (
-	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -31,6 +29,7 @@ type fuzz struct {
 	*rig
 	cfg    Config
 	leases leaseModel
+	meter  meterModel
 	modes  [fuzzSlots]FilterMode
 	// established are the sources that some drain saw converse.
 	established map[netip.Addr]bool
@@ -44,6 +43,8 @@ type fuzz struct {
 	ended   uint64 // seq of the pending window
 	history []string
 	sent    int
+	crashes int
+	cut     int // of them, those in the middle of a change
 	// Of all windows, drained twice or not: packets, and those without a source.
 	counted, nameless uint64
 }
@@ -63,7 +64,7 @@ func TestFuzz(t *testing.T) {
 	}
 	t.Logf("FUZZ_SEED=%d", seed)
 	end := time.Now().Add(length)
-	sent, rounds := 0, 0
+	sent, rounds, crashes, cut := 0, 0, 0, 0
 	for time.Now().Before(end) {
 		t.Run(fmt.Sprint("round ", rounds), func(t *testing.T) {
 			// Never unlocked: the thread, moved among processors, ends with the goroutine.
@@ -74,14 +75,14 @@ func TestFuzz(t *testing.T) {
 				f.step()
 			}
 			f.finish()
-			sent += f.sent
+			sent, crashes, cut = sent+f.sent, crashes+f.crashes, cut+f.cut
 		})
 		if t.Failed() {
 			t.Fatalf("repeat with FUZZ_SEED=%d", seed+uint64(rounds))
 		}
 		rounds++
 	}
-	t.Logf("%d packets in %d rounds", sent, rounds)
+	t.Logf("%d packets in %d rounds, %d crashes, %d of them in the middle of a change", sent, rounds, crashes, cut)
 	if sent == 0 {
 		t.Error("no packet was sent")
 	}
@@ -99,10 +100,16 @@ func newFuzz(t *testing.T, seed uint64) *fuzz {
 		IPv6SourcePrefixLength: f.pick(64, 128),
 		BootID:                 "boot-0",
 	}
+	f.cfg.SourceLimit = uint64(f.pick(0, 0, 1, 100, unreachable))
+	f.meter = newMeterModel(f.cfg.SourceLimit)
 	f.wide = f.IntN(2) == 0
 	t.Logf("%+v wide %v", f.cfg, f.wide)
 	t.Cleanup(func() { os.RemoveAll(f.cfg.PinPath) })
 	f.rig = newRig(t, f.cfg)
+	f.meter.exempt = []netip.Prefix{netip.MustParsePrefix("203.0.113.6/31"), netip.MustParsePrefix("2001:db8::4/126")}
+	if err := f.SetExempt(f.meter.exempt); err != nil {
+		t.Fatal(err)
+	}
 	for s := range Slot(fuzzSlots) {
 		if s > 0 {
 			f.use(s, FilterEnforce)
@@ -151,6 +158,8 @@ func (f *fuzz) step() {
 		f.reopen()
 	case n < 996:
 		f.onCPU(f.IntN(f.cpus))
+	case n == 996 && f.IntN(3) == 0: // it takes as long as thousands of packets
+		f.crash()
 	}
 }
 
@@ -192,8 +201,12 @@ func (f *fuzz) packet() {
 	for t := t0; t < t1; t += time.Millisecond { // a lease may end in between
 		want = append(want, f.wanted(&p, s, t)...)
 	}
+	want = f.metered(want, &p, s, t0, t1)
 	if !slices.Contains(want, reason) || isDrop(reason) != (verdict == xdpDrop) || verdict != xdpDrop && verdict != xdpPass {
 		f.fail("slot %d mode %d: verdict %d, reason %q, want one of %q\nframe %x\n%+v", s, f.modes[s], verdict, reason, want, p.frame, p)
+	}
+	if reason == "pass" {
+		f.meter.pass(p.counted(f.cfg.IPv6SourcePrefixLength == 128), t0, t1)
 	}
 	f.open[s].count(&p, reason, f.cfg.IPv6SourcePrefixLength == 128)
 	f.blame(&p, s, reason, t0)
@@ -280,7 +293,8 @@ func (f *fuzz) blame(p *dissected, s Slot, reason string, now time.Duration) {
 		e.drops.Last = last
 		counted++
 	}
-	if most := 1; counted > most || counted == 0 && (isDrop(reason) || reason == "would_drop") {
+	ofLease := isDrop(reason) && reason != "limit_any_source" || reason == "would_drop" && !f.meter.mayBeOver
+	if counted > 1 || counted == 0 && ofLease {
 		f.fail("a packet that left as %s counted for %d leases\n%+v", reason, counted, p)
 	}
 }
@@ -336,6 +350,12 @@ func (f *fuzz) reopen() {
 	if err := f.Close(); err != nil {
 		f.fail("closing: %v", err)
 	}
+	f.adopt()
+	f.entriesAgree()
+}
+
+// adopt opens what an earlier process has left.
+func (f *fuzz) adopt() {
 	f.boot++
 	f.cfg.BootID = fmt.Sprint("boot-", f.boot)
 	d, err := Open(f.cfg)
@@ -351,145 +371,4 @@ func (f *fuzz) reopen() {
 		d.slots[s].Ifindex = 1000 + uint32(s) // there are no links to adopt
 	}
 	f.seq, f.drained = 0, false
-	f.entriesAgree()
-}
-
-func (f *fuzz) putSome() {
-	batch := make([]Entry, 0, 4)
-	for range 1 + f.IntN(4) {
-		batch = append(batch, f.entry())
-	}
-	f.note("put %+v", batch)
-	err := f.Put(batch)
-	if err == nil {
-		for _, e := range batch {
-			f.leases.put(e)
-		}
-	} else if !errors.Is(err, ErrFull) || !f.stoppedShort(batch) {
-		f.fail("putting: %v", err)
-	}
-	f.entriesAgree()
-}
-
-// stoppedShort brings the model to where the filter is after it took in only the
-// beginning of a batch, and reports whether there is such a beginning.
-func (f *fuzz) stoppedShort(batch []Entry) bool {
-	there := f.entries()
-	for _, e := range batch {
-		// What changes its place in the filter loses the old one before it has a new.
-		changed := f.leases[e.Match] != nil && classify(e.Match, f.leases[e.Match].Action) != classify(e.Match, e.Action)
-		without := maps.Clone(f.leases)
-		if changed {
-			delete(without, e.Match)
-		}
-		if sameMatches(without, there) && f.isFull(e, without) {
-			f.leases = without
-			return true
-		}
-		f.leases.put(e)
-	}
-	return false
-}
-
-func sameMatches(a, b leaseModel) bool {
-	for m := range a {
-		if b[m] == nil {
-			return false
-		}
-	}
-	return len(a) == len(b)
-}
-
-// isFull says whether there is really no place for e.
-func (f *fuzz) isFull(e Entry, leases leaseModel) bool {
-	s, same := classify(e.Match, e.Action), 0
-	for m, l := range leases {
-		if classify(m, l.Action) == s {
-			same++
-		}
-	}
-	return leases[e.Match] == nil && (len(leases) == f.cfg.MaxLeases || s == stageSignature && same == MaxSignatures ||
-		(s == stagePrefix || s == stageAllow) && same == f.cfg.MaxPrefixes)
-}
-
-func (f *fuzz) deleteSome() {
-	var gone []Match
-	for m := range f.leases {
-		if f.IntN(6) == 0 {
-			gone = append(gone, m)
-		}
-	}
-	f.note("delete %+v", gone)
-	n, err := f.Delete(append(gone, Match{Protocol: 99}))
-	if err != nil || n != len(gone) {
-		f.fail("deleted %d of %d: %v", n, len(gone), err)
-	}
-	for _, m := range gone {
-		delete(f.leases, m)
-	}
-}
-
-func (f *fuzz) sweep() {
-	keep := Action(1 + f.IntN(4))
-	f.note("sweep all but %d", keep)
-	n, err := f.Sweep(func(e Entry) bool { return e.Action == keep })
-	want := 0
-	for m, e := range f.leases {
-		if e.Action != keep {
-			delete(f.leases, m)
-			want++
-		}
-	}
-	if err != nil || n != want {
-		f.fail("swept %d, want %d: %v", n, want, err)
-	}
-}
-
-func (f *fuzz) entries() leaseModel {
-	all := leaseModel{}
-	f.Entries(func(e Entry, d Drops) bool {
-		all[e.Match] = &leaseState{e, d}
-		return true
-	})
-	return all
-}
-
-// entriesAgree holds all leases against the model, to the last field.
-func (f *fuzz) entriesAgree() {
-	got := f.entries()
-	if n, capacity := f.Len(); n != len(got) || capacity != f.cfg.MaxLeases || n != len(f.leases) {
-		f.fail("%d of %d leases, %d listed, want %d", n, capacity, len(got), len(f.leases))
-	}
-	for m, e := range f.leases {
-		if g := got[m]; g == nil || *g != *e {
-			f.fail("lease %+v, want %+v", g, e)
-		}
-	}
-}
-
-func (f *fuzz) entry() Entry {
-	g := &generator{f.Rand, f.IntN(2) == 0}
-	e := g.entry()
-	if e.Interfaces = ^uint64(0); f.IntN(2) == 0 {
-		e.Interfaces = uint64(1 + f.IntN(1<<fuzzSlots-1))
-	}
-	e.Offset = f.Int64N(1 << 40)
-	switch f.IntN(8) {
-	case 0:
-		e.ExpiresAt = BootTime() + time.Duration(f.IntN(int(200*time.Millisecond)))
-	case 1:
-		e.Match.Variant = byte(f.IntN(3))
-	case 2:
-		e.Match.Protocol = f.next()
-	case 3:
-		e.Match.Protocol, e.Match.FlagMask, e.Match.FlagValue = 6, 0x12, byte(f.pick(0, 2, 0x10, 0x12))
-	case 4:
-		e.Match.Protocol, e.Match.SourcePort = 17, uint16(f.pick(53, 123))
-	case 5:
-		e.Match.Fragments = true
-	}
-	if e.Action == ActionRateLimit {
-		e.PPS, e.BPS = uint64(f.pick(0, 1, 100, unreachable)), uint64(f.pick(0, 1, 1_000_000, 1000*unreachable))
-	}
-	return e
 }
