@@ -87,20 +87,38 @@ func NewColumnar(now time.Time) *Columnar {
 	return c
 }
 
+// hold is for how many missing seconds between two the first of them counts on: a
+// record that came late would be a dip in the sum over many interfaces.
+const hold = 3
+
 // Add adds h to c, so that the sum over many interfaces is that of their host.
 func (c *Columnar) Add(h *Series) {
-	for i, second := range h.seconds {
-		j := second - c.Start
-		if second == 0 || j < 0 || j >= Slots {
+	if h.seconds == nil {
+		return
+	}
+	last := -1
+	for j := range Slots {
+		second := c.Start + int64(j)
+		if h.seconds[slot(second)] != second {
 			continue
 		}
-		for k := range c.V {
-			v := float64(h.samples[i][k])
-			if old := c.V[k][j]; !math.IsNaN(old) {
-				v += old
+		if last >= 0 && j-last <= hold+1 {
+			for missing := last + 1; missing < j; missing++ {
+				c.add(missing, &h.samples[slot(c.Start+int64(last))])
 			}
-			c.V[k][j] = v
 		}
+		c.add(j, &h.samples[slot(second)])
+		last = j
+	}
+}
+
+func (c *Columnar) add(j int, s *Sample) {
+	for k := range c.V {
+		v := float64(s[k])
+		if old := c.V[k][j]; !math.IsNaN(old) {
+			v += old
+		}
+		c.V[k][j] = v
 	}
 }
 

@@ -41,7 +41,7 @@ func TestColumnarSumsAndShowsGaps(t *testing.T) {
 	at := time.Unix(1_700_000_000, 0)
 	a.Set(at, Sample{PPS: 1, DroppedPPS: 3})
 	b.Set(at, Sample{PPS: 2})
-	b.Set(at.Add(-2*time.Second), Sample{PPS: 5})
+	b.Set(at.Add(-6*time.Second), Sample{PPS: 5})
 	c := NewColumnar(at)
 	c.Add(&a)
 	c.Add(&b)
@@ -55,7 +55,31 @@ func TestColumnarSumsAndShowsGaps(t *testing.T) {
 	if got := c.V[PPS][Slots-2]; !math.IsNaN(got) {
 		t.Errorf("the gap is %v, want NaN", got)
 	}
-	if got := c.V[PPS][Slots-3]; got != 5 {
+	if got := c.V[PPS][Slots-7]; got != 5 {
 		t.Errorf("one of two is %v, want 5", got)
+	}
+}
+
+func TestColumnarHoldsWhatIsLate(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	var late, early Series
+	for ago := range 20 {
+		early.Set(now.Add(-time.Duration(ago)*time.Second), Sample{PPS: 1})
+		if ago == 2 || ago == 3 || ago > 5 && ago < 12 {
+			continue // two seconds between others, and six
+		}
+		late.Set(now.Add(-time.Duration(ago)*time.Second), Sample{PPS: 100})
+	}
+	c := NewColumnar(now)
+	c.Add(&early)
+	c.Add(&late)
+	for ago := range 20 {
+		want := 101.0
+		if ago > 5 && ago < 12 {
+			want = 1 // that is more than late
+		}
+		if got := c.V[PPS][Slots-1-ago]; got != want {
+			t.Errorf("%d s ago: %v, want %v", ago, got, want)
+		}
 	}
 }
