@@ -79,3 +79,22 @@ func TestRestart(t *testing.T) {
 	do(t, ctx, chromedp.Click("#logout"))
 	until(t, ctx, 10*time.Second, `document.querySelector("#dialog[open] input[name=token]") && document.body.dataset.link === "lost" && weir.stream.source.readyState === EventSource.CLOSED`)
 }
+
+// A tab that nobody looks at lets its connection go, and has it back at a glance.
+func TestRestsOutOfSight(t *testing.T) {
+	s := start(t, false)
+	s.play.Fleet(1, 1, 2)
+	s.run(t)
+	ctx := browser(t, 1000, 800)
+	visitPage(t, ctx, s.url)
+	until(t, ctx, 15*time.Second, s.live(1))
+	js[bool](t, ctx, `(() => {
+		window.out = true;
+		Object.defineProperty(document, "hidden", { get: () => window.out });
+		weir.stream.restAfter = 50;
+		document.dispatchEvent(new Event("visibilitychange"));
+		return true; })()`)
+	until(t, ctx, 3*time.Second, `weir.stream.rested && weir.stream.source.readyState === EventSource.CLOSED`)
+	js[bool](t, ctx, `(window.out = false, document.dispatchEvent(new Event("visibilitychange")))`)
+	until(t, ctx, 5*time.Second, `document.body.dataset.link === "live" && weir.store.lookup("edge-1", "eth0").age < 1500`)
+}

@@ -47,7 +47,7 @@ class Page {
   }
 
   start() {
-    if (this.stream?.stopped && this.dialogs.session.look) this.stream.open();
+    if (this.stream?.stopped && !this.stream.rested && this.dialogs.session.look) this.stream.open();
     if (this.stream || (!this.dialogs.session.look && this.dialogs.session.login)) return;
     this.charts.enabled = true;
     this.charts.select(this.node);

@@ -3,6 +3,7 @@
 
 import { span } from './text.js';
 
+const restAfter = 60_000; // ms out of sight
 const silence = 3_000; // ms without a word after which the service is called lost
 
 export class Stream {
@@ -18,7 +19,17 @@ export class Stream {
     this.heard = 0;
     this.delay = 250;
     this.timer = setInterval(() => this.check(), 500);
+    this.restAfter = restAfter;
+    document.addEventListener('visibilitychange', () => this.rest());
     this.open();
+  }
+
+  /** Ends while nobody looks: a browser has six connections to a service, and a
+   * seventh tab would wait for one for ever. */
+  rest() {
+    clearTimeout(this.resting);
+    if (document.hidden) this.resting = setTimeout(() => { if (!this.stopped) { this.rested = true; this.stop(); } }, this.restAfter);
+    else if (this.rested) this.open();
   }
 
   /** Ends it until the next open. */
@@ -32,7 +43,7 @@ export class Stream {
 
   open() {
     this.source?.close();
-    this.stopped = false;
+    this.stopped = this.rested = false;
     const s = this.source = new EventSource('api/stream');
     this.opened = performance.now();
     const on = (name, fn) => s.addEventListener(name, (e) => {
@@ -82,7 +93,8 @@ export class Stream {
 
   state() {
     const { link } = this.store;
-    if (this.stopped) this.onState('lost', 'Not logged in. What you see is old.');
+    if (this.rested) this.onState('lost', 'Resting while nobody looks.');
+    else if (this.stopped) this.onState('lost', 'Not logged in. What you see is old.');
     else if (this.lost) this.onState('lost', 'No connection to the service, trying again. What you see is old.');
     else if (!link.up) this.onState('down', 'The service has lost the brokers, trying again' + (link.reason ? ': ' + link.reason : '') + '. What you see is old.');
     else if (!link.caught_up) this.onState('catching', 'Reading what the topics hold…' + (link.reason ? ' ' + link.reason : ''));
