@@ -47,7 +47,16 @@ func TestCheckTopicsSaysWhatIsWrong(t *testing.T) {
 	if _, err := kadm.NewClient(client).CreateTopic(ctx, 3, 1, map[string]*string{"cleanup.policy": &policy}, other.Commands); err != nil {
 		t.Fatal(err)
 	}
-	err := kafka.CheckTopics(ctx, client, other, other.Commands, other.Status)
+	for topic, partitions := range map[string]int32{other.Counts: 6, other.Rates: 12} {
+		if _, err := kadm.NewClient(client).CreateTopic(ctx, partitions, 1, nil, topic); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := kafka.CheckTopics(ctx, client, other, other.Counts, other.Rates)
+	if err == nil || !strings.Contains(err.Error(), "other.counts.v1 has 6 partitions and other.rates.v1 has 12") {
+		t.Errorf("counts and rates with different numbers of partitions: %v", err)
+	}
+	err = kafka.CheckTopics(ctx, client, other, other.Commands, other.Status)
 	if err == nil || !strings.Contains(err.Error(), "has 3 partitions, must have 1") || !strings.Contains(err.Error(), "other.status.v1 does not exist") {
 		t.Errorf("error %v", err)
 	}

@@ -14,7 +14,8 @@ import (
 )
 
 // CheckTopics reports what is wrong with the named topics: missing, not
-// permitted, another partition count or clean-up policy than the contract's. A
+// permitted, another partition count or clean-up policy than the contract's, or
+// counts and rates, if both are named, with different numbers of partitions. A
 // topic that was just created is given 5 s to become usable.
 func CheckTopics(ctx context.Context, client *kgo.Client, topics schemas.Topics, names ...string) error {
 	deadline := time.Now().Add(5 * time.Second)
@@ -58,6 +59,11 @@ func checkTopics(ctx context.Context, client *kgo.Client, topics schemas.Topics,
 		default:
 			errs = append(errs, checkPolicy(configs, want[name]))
 		}
+	}
+	// The table of rates is kept where the counts are read, partition by partition.
+	if counts, rates := len(listed[topics.Counts].Partitions), len(listed[topics.Rates].Partitions); counts > 0 && rates > 0 && counts != rates {
+		errs = append(errs, fmt.Errorf("topic %s has %d partitions and %s has %d, must have as many: delete the latter, and run weir topics apply --partitions %d",
+			topics.Counts, counts, topics.Rates, rates, counts))
 	}
 	return errors.Join(errs...)
 }
