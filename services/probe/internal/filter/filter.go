@@ -52,7 +52,7 @@ type Filter struct {
 	live      *set // in force
 	next      *set // being rebuilt by a replay; nil otherwise
 	facts     guard.Facts
-	installed map[commands.Match]int // variants in the data plane
+	installed map[commands.Match]int // variants in the data plane, of those that have not just one
 	rates     map[string]*changes
 	sawLoss   bool
 
@@ -289,18 +289,30 @@ func (f *Filter) install(touched map[commands.Match]bool) {
 	for m := range touched {
 		entries := f.live.entries(m, f.Host, interfaces, now)
 		put = append(put, entries...)
-		for v := len(entries); v < f.installed[m]; v++ {
+		for v := len(entries); v < f.variants(m); v++ {
 			x := matchOf(m)
 			x.Variant = uint8(v)
 			gone = append(gone, x)
 		}
-		if len(entries) == 0 {
-			delete(f.installed, m)
-		} else {
-			f.installed[m] = len(entries)
-		}
+		f.setVariants(m, len(entries))
 	}
 	f.change(put, gone)
+}
+
+// variants returns how many entries a match may have in the data plane.
+func (f *Filter) variants(m commands.Match) int {
+	if n, ok := f.installed[m]; ok {
+		return n
+	}
+	return 1
+}
+
+func (f *Filter) setVariants(m commands.Match, n int) {
+	if n == 1 || n == 0 && f.live.byMatch[m] == nil {
+		delete(f.installed, m) // one that is not there is deleted at no cost
+	} else {
+		f.installed[m] = n
+	}
 }
 
 func (f *Filter) change(put []xdp.Entry, gone []xdp.Match) {
@@ -324,28 +336,49 @@ func (f *Filter) alarm(err error) {
 	f.Publish(events.Record{Kind: kind, Severity: events.Error, Reason: "changing the filter: " + err.Error()})
 }
 
+// putAtOnce is how many entries installAll hands over at a time.
+const putAtOnce = 8192
+
 // installAll is mark and sweep: everything that should be there is put, and
 // what the data plane holds beyond that is removed.
 func (f *Filter) installAll() {
-	now, interfaces := f.Now(), f.Interfaces()
-	marked := map[xdp.Match]bool{}
 	f.installed = map[commands.Match]int{}
-	var put []xdp.Entry
-	for m := range f.live.byMatch {
-		entries := f.live.entries(m, f.Host, interfaces, now)
-		for _, e := range entries {
-			marked[e.Match] = true
-		}
-		if len(entries) > 0 {
-			f.installed[m] = len(entries)
-		}
-		put = append(put, entries...)
-	}
-	if err := f.dp.Put(put); err != nil {
+	err := f.putAll()
+	if _, err := f.dp.Sweep(f.isMarked); err != nil {
 		f.alarm(err)
 	}
-	if _, err := f.dp.Sweep(func(e xdp.Entry) bool { return marked[e.Match] }); err != nil {
+	if errors.Is(err, xdp.ErrFull) {
+		err = f.putAll() // what has been swept away may have been in the way
+	}
+	if err != nil {
 		f.alarm(err)
 	}
 	f.applyModes(nil)
+}
+
+// putAll puts everything that should be there.
+func (f *Filter) putAll() error {
+	now, interfaces := f.Now(), f.Interfaces()
+	put := make([]xdp.Entry, 0, putAtOnce+xdp.MaxSlots)
+	var err error
+	for m := range f.live.byMatch {
+		entries := f.live.entries(m, f.Host, interfaces, now)
+		f.setVariants(m, len(entries))
+		if put = append(put, entries...); len(put) >= putAtOnce {
+			if err == nil {
+				err = f.dp.Put(put)
+			}
+			put = put[:0]
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return f.dp.Put(put)
+}
+
+// isMarked reports whether an entry is one that putAll put.
+func (f *Filter) isMarked(e xdp.Entry) bool {
+	m := commandOf(&e.Match)
+	return f.live.byMatch[m] != nil && int(e.Match.Variant) < f.variants(m)
 }

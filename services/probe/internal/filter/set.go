@@ -109,6 +109,9 @@ type Interface struct {
 // entries returns what the data plane should hold for one match: usually one
 // entry, more if leases with different targets differ by interface.
 func (s *set) entries(m commands.Match, host string, interfaces []Interface, now time.Time) []xdp.Entry {
+	if len(s.byMatch[m]) == 1 { // so it is with nearly all of a million
+		return s.only(s.byMatch[m][0], host, interfaces, now)
+	}
 	masks := map[*held]uint64{}
 	var order []*held
 	for _, i := range interfaces {
@@ -135,6 +138,23 @@ func (s *set) entries(m commands.Match, host string, interfaces []Interface, now
 		out = append(out, entryOf(h, masks[h], uint8(i), now))
 	}
 	return out
+}
+
+// only is entries of a match that one lease has.
+func (s *set) only(h *held, host string, interfaces []Interface, now time.Time) []xdp.Entry {
+	if !h.Live(now) || h.suspended != "" && !h.deadMan {
+		return nil
+	}
+	var mask uint64
+	for _, i := range interfaces {
+		if h.Target.Matches(host, i.Name) {
+			mask |= 1 << i.Slot
+		}
+	}
+	if mask == 0 {
+		return nil
+	}
+	return []xdp.Entry{entryOf(h, mask, 0, now)}
 }
 
 // better orders leases of which one takes effect; suspended ones come last.
@@ -165,14 +185,18 @@ func matchOf(m commands.Match) xdp.Match {
 	}
 }
 
-// of returns the lease that e was made of, or nil.
-func (s *set) of(e xdp.Entry) *held {
-	m := e.Match
-	for _, h := range s.byMatch[commands.Match{
+// commandOf is the inverse of matchOf.
+func commandOf(m *xdp.Match) commands.Match {
+	return commands.Match{
 		Source: m.Source, Destination: m.Destination, Protocol: m.Protocol,
 		SourcePort: m.SourcePort, DestinationPort: m.DestinationPort,
 		TCPFlags: commands.TCPFlags{Mask: m.FlagMask, Value: m.FlagValue}, Fragments: m.Fragments,
-	}] {
+	}
+}
+
+// of returns the lease that e was made of, or nil.
+func (s *set) of(e xdp.Entry) *held {
+	for _, h := range s.byMatch[commandOf(&e.Match)] {
 		if h.Offset == e.Offset {
 			return h
 		}
