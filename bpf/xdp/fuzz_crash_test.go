@@ -96,20 +96,25 @@ func (f *fuzz) crash() {
 
 func (f *fuzz) plan() plan {
 	p := plan{Config: f.cfg}
-	for range 1 + f.IntN(12) {
-		var s planStep
-		if f.IntN(3) == 0 {
-			for m := range f.leases {
-				if f.IntN(3) == 0 {
-					s.Delete = append(s.Delete, m)
-				}
-			}
-		} else {
-			for range 1 + f.IntN(200) {
-				s.Put = append(s.Put, f.entry())
+	// What is there makes room, now and then, lest all that follows be renewals.
+	p.Steps = append(p.Steps, planStep{})
+	for m := range f.leases {
+		if f.IntN(8) > 0 {
+			p.Steps[0].Delete = append(p.Steps[0].Delete, m)
+		}
+	}
+	for range 1 + f.IntN(6) {
+		var put planStep
+		for range 1 + f.IntN(max(2, min(f.cfg.MaxLeases/8, 200))) {
+			put.Put = append(put.Put, f.entry())
+		}
+		var gone planStep
+		for _, e := range put.Put {
+			if f.IntN(2) == 0 {
+				gone.Delete = append(gone.Delete, e.Match)
 			}
 		}
-		p.Steps = append(p.Steps, s)
+		p.Steps = append(p.Steps, put, gone)
 	}
 	return p
 }
