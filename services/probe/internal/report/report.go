@@ -101,9 +101,15 @@ func (r *Reporter) Run(ctx context.Context) error {
 		r.publish(ctx)
 		select {
 		case <-ctx.Done():
-		case <-time.After(max(minInterval, restRatio*time.Since(began))):
+		case <-time.After(rest(time.Since(began))):
 		}
 	}
+}
+
+// rest is how long to wait after a record that took so long to make. What it had
+// to wait for, such as a replay of the commands, must not keep the next one back.
+func rest(took time.Duration) time.Duration {
+	return min(max(minInterval, restRatio*took), interval)
 }
 
 // farewell says that the probe has stopped, of a name that is its own.

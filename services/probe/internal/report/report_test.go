@@ -189,3 +189,15 @@ func TestNoStatusTopic(t *testing.T) {
 	p := start(t, cfg, "a", "")
 	testkit.Eventually(t, 10*time.Second, "counts flow", p.publishes)
 }
+
+// TestRest gives a record that is cheap its pace, one that is dear a rest, and one
+// that had to wait no more of it than the usual interval.
+func TestRest(t *testing.T) {
+	for took, want := range map[time.Duration]time.Duration{
+		time.Millisecond: minInterval, 100 * time.Millisecond: 400 * time.Millisecond, time.Minute: interval,
+	} {
+		if got := rest(took); got != want {
+			t.Errorf("after %v it rests %v, want %v", took, got, want)
+		}
+	}
+}
