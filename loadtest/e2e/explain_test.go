@@ -43,6 +43,7 @@ type explained struct {
 			Interface string `json:"interface"`
 			Effect    string `json:"effect"`
 			Packets   uint64 `json:"dropped_packets"`
+			Would     uint64 `json:"would_drop_packets"`
 		} `json:"probes"`
 		Trace *struct {
 			Topic     string `json:"topic"`
