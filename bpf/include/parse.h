@@ -77,7 +77,7 @@ struct packet {
 	__u32 length;  /* bytes of the frame, Ethernet header included */
 	__u32 packets; /* 1, unless the kernel merged several into this one */
 	__u32 ports;   /* source, destination, as on the wire; 0 when there are none */
-	__u8 family; /* 4 or 6 */
+	__u8 family;   /* 4 or 6 */
 	__u8 protocol;
 	__u8 flags; /* TCP flags */
 	__u8 class;

@@ -291,9 +291,7 @@ static __always_inline int is_targeted(const struct control *ctl, const struct p
 
 static __always_inline void ask_signatures(const struct control *ctl, const struct packet *p, struct decision *d)
 {
-	/* A copy: what is pointed at from elsewhere cannot live in registers. */
-	struct packet copy = *p;
-	struct signature_walk walk = {.packet = &copy, .decision = d, .count = ctl->signatures};
+	struct signature_walk walk = {.packet = p, .decision = d, .count = ctl->signatures};
 
 	bpf_loop(MAX_SIGNATURES, ask_signature, &walk, 0);
 }

@@ -83,14 +83,14 @@ struct noted {
 struct batch {
 	struct noted noted[BATCH];
 	__u32 n;
-	__u32 missed;  /* by bit: the first set was full */
-	__u32 paired;  /* by bit: the port pair is to be noted */
-	__u32 target;  /* where the last packet's target is */
-	__u32 listed;  /* not 0: some were dropped because their source is listed */
+	__u32 missed; /* by bit: the first set was full */
+	__u32 paired; /* by bit: the port pair is to be noted */
+	__u32 target; /* where the last packet's target is */
+	__u32 listed; /* not 0: some were dropped because their source is listed */
 	__u32 pad;
-	__u64 jiffies; /* when now was read */
-	__u64 now;     /* boot-time ns */
-	__u64 pad2[3]; /* no cache line belongs to two CPUs */
+	__u64 jiffies;				/* when now was read */
+	__u64 now;				/* boot-time ns */
+	__u64 pad2[3];				/* no cache line belongs to two CPUs */
 	__u64 verdicts[MAX_SLOTS][NUM_REASONS]; /* packets by reason since load */
 };
 
@@ -171,18 +171,18 @@ struct slot {
 
 /* The control page: read once per packet, written by the probe through mmap. */
 struct control {
-	__u32 zero; /* always: see forget */
+	__u32 zero; /* always, which the verifier does not know */
 	__u32 pad;
 	__u32 epoch; /* 0 or 1: which half of every counting table is written */
 	__u32 layout;
 	__u64 seed; /* of the keyed hash */
 	/* How many entries each stage has: an empty one is not asked. */
-	__u32 any;	       /* of all stages but allow */
-	__u32 prefilter;       /* which half is in use, and above it the shift of the hash */
-	__u32 wide4;	       /* prefixes too short for the prefilter */
+	__u32 any;	 /* of all stages but allow */
+	__u32 prefilter; /* which half is in use, and above it the shift of the hash */
+	__u32 wide4;	 /* prefixes too short for the prefilter */
 	__u32 wide6;
 	__u32 signature_shapes; /* bit 1 << shape: some signature has it */
-	__u32 exact_any;       /* not in a set of listed4 */
+	__u32 exact_any;	/* not in a set of listed4 */
 	__u32 exact_class;
 	__u32 prefix_any;
 	__u32 prefix_class;
