@@ -147,7 +147,8 @@ func (d *Datapath) lookAhead(entries []Entry, keys []hashedKey) {
 		read += x.slots[k.hash&uint32(len(x.slots)-1)]
 		if k.sourceFamily == 4 {
 			network := uint64(b4(entries[i].Match.Source.Addr()) >> 8)
-			read += uint64(b.sets[b.setOf(k.source[0])].Until[0]) + *b.word(marks, b.hash4(network))
+			set := b.setOf(k.source[0])
+			read += uint64(b.sets[set].Until[0]) + uint64(b.leases[set].Of[0]) + *b.word(marks, b.hash4(network))
 		}
 	}
 	for i := range keys {
