@@ -49,17 +49,22 @@ func (l *attackLog) decided(x *engine.Decision, end, now time.Time) {
 // Attacks reads the attacks topic and writes to it what becomes of attacks on the
 // interfaces that this instance decides for, until ctx ends.
 func (d *Desk) Attacks(ctx context.Context) error {
+	return d.readAndWrite(ctx, d.Topics.Attacks, (*attackReader)(d), tellEvery, d.tellAttacks)
+}
+
+// readAndWrite reads a topic, and writes to it now and then, until ctx ends.
+func (d *Desk) readAndWrite(ctx context.Context, topic string, reader replay.Reader, every time.Duration, write func(context.Context, time.Time)) error {
 	var reading sync.WaitGroup
 	defer reading.Wait()
-	reading.Go(func() { _ = replay.New(d.Topics.Attacks, d.Options, d.Log).Run(ctx, (*attackReader)(d)) })
-	tick := time.NewTicker(tellEvery)
+	reading.Go(func() { _ = replay.New(topic, d.Options, d.Log).Run(ctx, reader) })
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			d.tellAttacks(ctx, time.Now())
+			write(ctx, time.Now())
 		}
 	}
 }

@@ -2,7 +2,6 @@ package desk
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -34,19 +33,7 @@ func (d *Desk) Memory(ctx context.Context) error {
 	d.mu.Lock()
 	d.memory.waitUntil = time.Now().Add(recallWait)
 	d.mu.Unlock()
-	var reading sync.WaitGroup
-	defer reading.Wait()
-	reading.Go(func() { _ = replay.New(d.Topics.Baselines, d.Options, d.Log).Run(ctx, (*memoryReader)(d)) })
-	tick := time.NewTicker(min(time.Second, d.RememberEvery))
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-			d.remember(ctx, time.Now())
-		}
-	}
+	return d.readAndWrite(ctx, d.Topics.Baselines, (*memoryReader)(d), min(time.Second, d.RememberEvery), d.remember)
 }
 
 // remember writes what is due. What a broker does not take is written next time:
