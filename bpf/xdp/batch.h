@@ -49,12 +49,14 @@ static __always_inline void count_other(__u32 region, const struct noted *e)
 		sketch_add(s->synack, e->hash);
 }
 
-/* The second set of a packet's record. It depends on the kind, so that a source
- * which sends of every kind does not fill its own sets; and it is another than the
- * first. */
+/* The second set of a packet's record. It is among the BLOCK_SETS around the first,
+ * on the same page of memory; it is another than the first; and it depends on the
+ * kind, so that a source which sends of every kind does not fill its own sets. */
 static __always_inline __u32 second_hash(const struct noted *e)
 {
-	return e->hash ^ (((__u32)(e->hash >> 32) ^ (e->key >> KIND_SHIFT) * 0x9e3779b1U) | 1);
+	__u32 h = (__u32)(e->hash >> 32) ^ (e->key >> KIND_SHIFT) * 0x9e3779b1U;
+
+	return e->hash ^ ((h & (BLOCK_SETS - 1)) | 1);
 }
 
 static __always_inline void touch_any(const struct noted *e)

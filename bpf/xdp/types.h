@@ -64,7 +64,8 @@ struct set6 {
 	struct source6 way[SET_WAYS];
 };
 
-#define DIRTY_SETS 8 /* sets per bit of the maps of sets in use */
+#define DIRTY_SETS 8  /* sets per bit of the maps of sets in use */
+#define BLOCK_SETS 64 /* neighbours, in which both sets of a record are */
 
 /* A packet that waits to be counted. */
 struct noted {
