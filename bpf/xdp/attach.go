@@ -28,7 +28,7 @@ func (d *Datapath) loadProgram(s Slot, name string, v variant) (*ebpf.Program, e
 	}
 	constants := map[string]any{
 		"slot_id": uint32(s), "cpus": uint32(d.cpus), "seed": d.seed,
-		"sets4": uint32(d.ways4 / setWays), "sets6": uint32(d.ways6 / setWays), "target_ways": uint32(targetWays),
+		"sets4": uint32(d.ways4 / setWays), "sets6": uint32(d.ways6 / setWays),
 		"strict": flag(d.cfg.Strict), "group_off_link": flag(d.cfg.IPv6SourcePrefixLength == 64), "bare_ip": flag(v.bareIP),
 		"frags": flag(v.frags), "source_limit": cost(d.cfg.SourceLimit, 1), "listed_sets": uint32(len(d.blocklist.sets)),
 	}
@@ -41,6 +41,9 @@ func (d *Datapath) loadProgram(s Slot, name string, v variant) (*ebpf.Program, e
 	for _, name := range mapNames {
 		replace[name] = d.maps[name]
 		spec.Maps[name].Pinning = ebpf.PinNone
+	}
+	for _, name := range sectionNames {
+		replace[sectionOf(name)] = d.maps[name]
 	}
 	spec.Programs = map[string]*ebpf.ProgramSpec{name: spec.Programs[name]}
 	if !v.frags {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "sources.h"
+#include "targets.h"
 
 /* HyperLogLog: the register is chosen by the low bits, the rank is the number
  * of zeros that the rest begins with, plus one. A register that is high enough
@@ -26,6 +27,26 @@ static __always_inline void sketch_add(__u8 *registers, __u64 h)
 	*r = rank;
 }
 
+/* Counts packets of an interface by what became of them. */
+static __always_inline void count_verdict(__u32 region, __u32 slot, __u32 reason, __u64 packets)
+{
+	__u32 i = region * MAX_SLOTS + slot;
+	struct outcomes *v = bpf_map_lookup_elem(&verdicts, &i);
+
+	if (v)
+		v->by_reason[reason & (NUM_REASONS - 1)] += packets;
+}
+
+static __always_inline __u64 hash_of(const struct noted *e)
+{
+	const struct address *a = &e->packet.src;
+	__u64 slot = e->key & (MAX_SLOTS - 1);
+
+	if (e->packet.family == 4)
+		return mix((slot << 32 | a->w[0]) + seed);
+	return mix(mix(half_of(a, 0) + seed) ^ half_of(a, 1) ^ slot << 56);
+}
+
 /* Counts a packet whose source found no place. */
 static __always_inline void count_other(__u32 region, const struct noted *e)
 {
@@ -33,35 +54,43 @@ static __always_inline void count_other(__u32 region, const struct noted *e)
 	__u32 i = region * MAX_SLOTS + (e->key & (MAX_SLOTS - 1));
 	struct totals *t = bpf_map_lookup_elem(&interface_totals, &i);
 	struct sketch *s = bpf_map_lookup_elem(&sketches, &i);
+	__u64 hash = hash_of(e);
 
 	if (!t || !s)
 		return;
-	t->other.by_class[class] += e->packets;
-	t->other.bytes += e->length;
+	t->other.by_class[class] += e->packet.packets;
+	t->other.bytes += e->packet.length;
 	if (class == CLASS_UDP)
-		t->other.udp_bytes += e->length;
+		t->other.udp_bytes += e->packet.length;
 	if (kind & KIND_DROPPED)
-		t->other.dropped += e->packets;
-	sketch_add(s->all, e->hash);
+		t->other.dropped += e->packet.packets;
+	sketch_add(s->all, hash);
 	if (class == CLASS_SYN)
-		sketch_add(s->syn, e->hash);
+		sketch_add(s->syn, hash);
 	if (class == CLASS_SYNACK)
-		sketch_add(s->synack, e->hash);
+		sketch_add(s->synack, hash);
 }
 
-/* The second set of a packet's record. It is among the BLOCK_SETS around the first,
- * on the same page of memory; it is another than the first; and it depends on the
- * kind, so that a source which sends of every kind does not fill its own sets. */
-static __always_inline __u32 second_hash(const struct noted *e)
+/* Where the record of a packet is looked for, first. */
+static __always_inline __u32 first_set(__u32 region, const struct noted *e)
 {
-	__u32 h = (__u32)(e->hash >> 32) ^ (e->key >> KIND_SHIFT) * 0x9e3779b1U;
+	return set_at(region, hash_of(e), e->packet.family == 4 ? WORDS4 : WORDS6);
+}
 
-	return e->hash ^ ((h & (BLOCK_SETS - 1)) | 1);
+/* And then. It is among the BLOCK_SETS around the first, on the same page of memory;
+ * it is another than the first; and it depends on the kind, so that a source which
+ * sends of every kind does not fill its own sets. */
+static __always_inline __u32 second_set(__u32 region, const struct noted *e)
+{
+	__u64 hash = hash_of(e);
+	__u32 h = (__u32)(hash >> 32) ^ (e->key >> KIND_SHIFT) * 0x9e3779b1U;
+
+	return set_at(region, hash ^ ((h & (BLOCK_SETS - 1)) | 1), e->packet.family == 4 ? WORDS4 : WORDS6);
 }
 
 static __always_inline void touch_any(const struct noted *e)
 {
-	if (e->family == 4)
+	if (e->packet.family == 4)
 		touch(e, WORDS4);
 	else
 		touch(e, WORDS6);
@@ -71,11 +100,11 @@ static __always_inline void touch_any(const struct noted *e)
  * once and by themselves; and what they find out goes to the buffer, not to a
  * variable, of which it would follow every value. */
 
-/* Counts every packet in its first set, or says that it is missing. The loop that
- * loads the lines is as short as can be: the CPU must see all the loads at once. */
-__noinline int count_first(__u32 region)
+/* Counts every packet in its set, or says that it is full. The loop that loads the
+ * lines is as short as can be: the CPU must see all the loads at once. */
+__noinline int count_sources(__u32 region)
 {
-	struct batch *b = bpf_map_lookup_elem(&batches, &region);
+	struct batch *b = batch_at(region);
 
 	if (!b)
 		return 0;
@@ -91,37 +120,102 @@ __noinline int count_first(__u32 region)
 	return 0;
 }
 
-/* Counts the missing in their second set, or in the interface's other. */
-__noinline int count_second(__u32 region)
+static __always_inline word *what_of(const struct noted *e)
 {
-	struct batch *b = bpf_map_lookup_elem(&batches, &region);
+	return (word *)&e->key;
+}
+
+/* Did the same become of two packets, for the same target? */
+static __always_inline int is_alike(const struct noted *e, const struct noted *o)
+{
+	const struct packet *p = &e->packet, *q = &o->packet;
+
+	return !((half_of(&p->dst, 0) ^ half_of(&q->dst, 0)) | (half_of(&p->dst, 1) ^ half_of(&q->dst, 1)) |
+		 (*what_of(e) ^ *what_of(o)) | (telling_port(p) ^ telling_port(q)) | (p->family ^ q->family));
+}
+
+/* Counts what became of the packets, and for which target they were. Most are of one
+ * kind for one target, as the packet before: such a run is added up first. */
+__noinline int count_outcomes(__u32 region)
+{
+	struct batch *b = batch_at(region);
+	__u64 packets = 0, bytes = 0, bits = 0;
 
 	if (!b)
 		return 0;
 #pragma clang loop unroll(disable)
 	for (int n = 0; n < BATCH; n++) {
-		struct noted *e = &b->noted[n];
+		const struct noted *e = &b->noted[n], *next = &b->noted[(n + 1) & (BATCH - 1)];
 
-		if (!(b->missed & 1U << n))
+		if (n < b->kept)
 			continue;
-		e->set = set_at(region, second_hash(e), e->family == 4 ? WORDS4 : WORDS6);
-		touch_any(e);
+		packets += e->packet.packets;
+		bytes += e->packet.length;
+		bits |= source_bit(&e->packet.src);
+		if (n < BATCH - 1 && is_alike(e, next))
+			continue;
+		count_verdict(region, e->key & (MAX_SLOTS - 1), e->reason, packets);
+		count_target(region, b, e, packets, bytes, bits);
+		packets = 0;
+		bytes = 0;
+		bits = 0;
 	}
+	return 0;
+}
+
+/* Keeps the packets whose first set was full for the next batch, so that the misses
+ * of their second overlap with others. What was kept already is counted in other. */
+__noinline int keep_missed(__u32 region)
+{
+	struct batch *b = batch_at(region);
+	__u32 kept;
+
+	if (!b)
+		return 0;
+	kept = b->kept;
+	b->n = 0;
 #pragma clang loop unroll(disable)
 	for (int n = 0; n < BATCH; n++) {
-		struct noted *e = &b->noted[n];
+		struct noted *e = &b->noted[n], *to = &b->noted[b->n & (BATCH - 1)];
 
 		if (!(b->missed & 1U << n))
 			continue;
-		if (!place_any(region, b, e, n))
+		if (n < kept) {
 			count_other(region, e);
+			continue;
+		}
+		*to = *e;
+		to->set = second_set(region, to);
+		to->listed = 0; /* it has been counted */
+		b->n++;
 	}
+	b->kept = b->n;
+	return 0;
+}
+
+/* Counts the packets that are kept, when they are too many to wait. */
+__noinline int count_kept(__u32 region)
+{
+	struct batch *b = batch_at(region);
+
+	if (!b)
+		return 0;
+#pragma clang loop unroll(disable)
+	for (int n = 0; n < BATCH; n++)
+		if (n < b->n)
+			touch_any(&b->noted[n]);
+#pragma clang loop unroll(disable)
+	for (int n = 0; n < BATCH; n++)
+		if (n < b->n && !place_any(region, b, &b->noted[n], n))
+			count_other(region, &b->noted[n]);
+	b->n = 0;
+	b->kept = 0;
 	return 0;
 }
 
 __noinline int note_pairs(__u32 region)
 {
-	struct batch *b = bpf_map_lookup_elem(&batches, &region);
+	struct batch *b = batch_at(region);
 
 	if (!b)
 		return 0;
@@ -131,7 +225,7 @@ __noinline int note_pairs(__u32 region)
 
 		if (!(b->paired & 1U << n))
 			continue;
-		if (e->family == 4)
+		if (e->packet.family == 4)
 			note_pair(e, WORDS4);
 		else
 			note_pair(e, WORDS6);
@@ -152,7 +246,7 @@ static __always_inline __u32 lease_at(__u32 way)
  * are, then their lines, then the counts, so that the misses overlap here too. */
 __noinline int count_listed(__u32 region)
 {
-	struct batch *b = bpf_map_lookup_elem(&batches, &region);
+	struct batch *b = batch_at(region);
 
 	if (!b)
 		return 0;
@@ -160,11 +254,11 @@ __noinline int count_listed(__u32 region)
 	for (int n = 0; n < BATCH; n++) {
 		struct noted *e = &b->noted[n];
 
-		e->set = e->listed ? lease_at(e->listed - 1) : ~0U;
+		e->pad = e->listed ? lease_at(e->listed - 1) : ~0U;
 	}
 #pragma clang loop unroll(disable)
 	for (int n = 0; n < BATCH; n++) {
-		volatile struct lease *l = bpf_map_lookup_elem(&leases, &b->noted[n].set);
+		volatile struct lease *l = bpf_map_lookup_elem(&leases, &b->noted[n].pad);
 
 		if (l)
 			l->packets;
@@ -172,27 +266,35 @@ __noinline int count_listed(__u32 region)
 #pragma clang loop unroll(disable)
 	for (int n = 0; n < BATCH; n++) {
 		struct noted *e = &b->noted[n];
-		struct lease *l = bpf_map_lookup_elem(&leases, &e->set);
+		struct lease *l = bpf_map_lookup_elem(&leases, &e->pad);
 
 		if (!l)
 			continue;
-		__sync_fetch_and_add(&l->packets, e->packets);
-		__sync_fetch_and_add(&l->bytes, e->length);
+		__sync_fetch_and_add(&l->packets, e->packet.packets);
+		__sync_fetch_and_add(&l->bytes, e->packet.length);
 		l->last = b->now;
 	}
 	b->listed = 0;
 	return 0;
 }
 
+/* Counts what is noted, and leaves room for more. */
 static __always_inline void flush(__u32 region, struct batch *b)
 {
-	count_first(region);
-	if (b->missed)
-		count_second(region);
+	count_sources(region);
+	count_outcomes(region);
 	if (b->paired)
 		note_pairs(region);
 	if (b->listed)
 		count_listed(region);
+	b->n = 0;
+	if (!b->missed) {
+		b->kept = 0;
+		return;
+	}
+	keep_missed(region);
+	if (b->n > BATCH / 2)
+		count_kept(region);
 }
 
 /* Is the IPv6 source one of the interface's own link, and so a host of its own?
@@ -213,64 +315,64 @@ static __always_inline int is_on_link(__u64 upper)
 	return 0;
 }
 
+/* Is the packet's source counted by the upper half of its address? */
+static __always_inline int is_grouped(const struct packet *p)
+{
+	return p->family == 6 && group_off_link && !is_on_link(half_of(&p->src, 0));
+}
+
 /* The address that a packet is counted under. */
 static __always_inline struct address counted_source(const struct packet *p)
 {
 	struct address a = p->src;
 
-	if (p->family == 6 && group_off_link && !is_on_link(half_of(&a, 0)))
+	if (is_grouped(p))
 		set_half(&a, 1, 0);
 	return a;
 }
 
-static __always_inline word *what_of(struct noted *e)
+/* Joins a packet with the one noted before, if that is of the same flow and met with
+ * the same, as in trains of packets it is. Returns whether it did. */
+static __always_inline int join(struct noted *before, const struct noted *e, __u32 what, __u32 listed)
 {
-	return (word *)&e->key;
-}
+	const struct packet *p = &e->packet;
+	struct packet *q = &before->packet;
 
-/* Joins a packet with the one noted before, if that is of the same flow, as in
- * trains of packets it is. Returns whether it did. */
-static __always_inline int join(struct noted *e, const struct address *a, __u32 what, __u32 listed,
-				const struct packet *p)
-{
-	if (half_of(&e->address, 0) != half_of(a, 0) || e->ports != p->ports || *what_of(e) != what)
+	if (half_of(&q->src, 0) != half_of(&p->src, 0) || q->ports != p->ports || *what_of(before) != what)
 		return 0;
-	if (half_of(&e->address, 1) != half_of(a, 1) || e->listed != listed)
+	if (half_of(&q->dst, 0) != half_of(&p->dst, 0) || half_of(&q->src, 1) != half_of(&p->src, 1) ||
+	    half_of(&q->dst, 1) != half_of(&p->dst, 1) || q->family != p->family || before->listed != listed)
 		return 0;
-	if (e->length >= 1U << 31 || e->packets >= 1U << 16)
+	if (q->length >= 1U << 31 || q->packets >= 1U << 16)
 		return 0;
-	e->packets += p->packets;
-	e->length += p->length;
+	q->packets += p->packets;
+	q->length += p->length;
 	return 1;
 }
 
-/* Notes a packet for counting. */
-static __always_inline void count_source(__u32 region, struct batch *b, const struct packet *p, struct address a,
-					 int dropped, __u32 listed)
+/* Where the next packet is noted. */
+static __always_inline struct noted *next_of(struct batch *b)
 {
-	__u32 n = b->n & (BATCH - 1), what = key_of(slot_id, p->class | dropped * KIND_DROPPED) | p->family << 16;
-	struct noted *e = &b->noted[n];
+	return &b->noted[b->n & (BATCH - 1)];
+}
 
-	if (n && join(&b->noted[(n - 1) & (BATCH - 1)], &a, what, listed, p))
+/* Notes the packet that is in e, which is next_of, for counting. */
+static __always_inline void note(__u32 region, struct batch *b, struct noted *e, __u32 reason, __u32 listed)
+{
+	struct packet *p = &e->packet;
+	__u32 n = b->n & (BATCH - 1), kind = p->class | is_drop(reason) * KIND_DROPPED;
+	__u32 what = key_of(slot_id, kind) | p->protocol << 16 | reason << 24;
+
+	if (is_grouped(p))
+		set_half(&p->src, 1, 0);
+	if (n > b->kept && join(&b->noted[(n - 1) & (BATCH - 1)], e, what, listed))
 		return;
-	if (p->family == 4) {
-		e->hash = mix(((__u64)slot_id << 32 | a.w[0]) + seed);
-		e->set = set_at(region, e->hash, WORDS4);
-	} else {
-		e->hash = mix(mix(half_of(&a, 0) + seed) ^ half_of(&a, 1) ^ (__u64)slot_id << 56);
-		e->set = set_at(region, e->hash, WORDS6);
-	}
-	e->address = a;
-	e->length = p->length;
-	e->packets = p->packets;
-	e->ports = p->ports;
 	*what_of(e) = what;
+	e->set = first_set(region, e);
 	e->listed = listed;
-	b->listed |= listed;
-	if (n < BATCH - 1) {
-		b->n = n + 1;
-		return;
-	}
-	flush(region, b);
-	b->n = 0;
+	if (listed)
+		b->listed = 1;
+	b->n = n + 1;
+	if (n == BATCH - 1)
+		flush(region, b);
 }

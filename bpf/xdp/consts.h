@@ -9,10 +9,9 @@
 volatile const __u32 slot_id = 0;
 /* Possible CPUs: the stride of the tables. */
 volatile const __u32 cpus = 1;
-/* Sets and targets per (epoch, CPU), powers of two. */
+/* Sets per (epoch, CPU), powers of two. */
 volatile const __u32 sets4 = 1 << 15;
 volatile const __u32 sets6 = 1 << 14;
-volatile const __u32 target_ways = 1 << 12;
 /* Sets of blocked IPv4 sources, a power of two. */
 volatile const __u32 listed_sets = 1;
 /* The program takes frames that are spread over several buffers. */

@@ -150,8 +150,8 @@ func (d *Datapath) Verdicts(s Slot) (map[string]uint64, error) {
 	out := map[string]uint64{}
 	for reason, name := range reasonNames {
 		var sum uint64
-		for i := range d.batches {
-			sum += atomic.LoadUint64(&d.batches[i].Verdicts[s][reason])
+		for region := range d.batches {
+			sum += atomic.LoadUint64(&d.verdicts[region*MaxSlots+int(s)].ByReason[reason])
 		}
 		if sum > 0 {
 			out[name] = sum

@@ -12,8 +12,8 @@ func (d *Datapath) drops(lease uint32) Drops {
 	for i := range d.batches {
 		d.batches[i].eachListed(func(e *weirNoted) {
 			if d.blocklist.leaseOf(e.Listed) == lease {
-				drops.Packets += uint64(e.Packets)
-				drops.Bytes += uint64(e.Length)
+				drops.Packets += uint64(e.Packet.Packets)
+				drops.Bytes += uint64(e.Packet.Length)
 				drops.Last = time.Duration(d.batches[i].Now)
 			}
 		})
@@ -40,8 +40,8 @@ func (d *Datapath) countListed(half int) {
 		b.eachListed(func(e *weirNoted) {
 			if lease := d.blocklist.leaseOf(e.Listed); lease != nobody {
 				l := &d.leases[lease]
-				atomic.AddUint64(&l.Packets, uint64(e.Packets))
-				atomic.AddUint64(&l.Bytes, uint64(e.Length))
+				atomic.AddUint64(&l.Packets, uint64(e.Packet.Packets))
+				atomic.AddUint64(&l.Bytes, uint64(e.Packet.Length))
 				atomic.StoreUint64(&l.Last, b.Now)
 			}
 		})

@@ -6,7 +6,11 @@
 
 #include "types.h"
 
-/* Control page; 1 entry; written by the probe. */
+/* Of a map with one value the program knows the address, and needs no lookup: it
+ * refers to a section of the same name, in whose place the loader puts the map. */
+
+/* Control page; written by the probe. */
+struct control control_value SEC(".data.control_page");
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -60,22 +64,32 @@ struct {
 	__type(value, __u64);
 } dirty6 SEC(".maps");
 
-/* What a packet finds in one lookup: the buffer of packets that wait to be counted,
- * and the verdicts. One per (epoch, CPU). */
+/* The buffers of packets that wait to be counted, one per (epoch, CPU). */
+struct batch batch_values[1] SEC(".data.batches"); /* (set at load) 2 * cpus */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1); /* (set at load) 2 * cpus */
+	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct batch);
+	__type(value, struct batch); /* (set at load) 2 * cpus */
 } batches SEC(".maps");
 
-#define TARGET_SPARE 256
-/* Targets; 64 B each; behind target_ways of a region are two tables of TARGET_SPARE. */
+/* Verdicts; index (epoch * cpus + cpu) * MAX_SLOTS + slot. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1); /* (set at load) 2 * cpus * (target_ways + 2 * TARGET_SPARE) */
+	__uint(max_entries, 1); /* (set at load) */
+	__type(key, __u32);
+	__type(value, struct outcomes);
+} verdicts SEC(".maps");
+
+#define TARGET_WAYS (1 << 12) /* per region */
+#define TARGET_SPARE 256
+/* Targets; 64 B each; behind TARGET_WAYS of a region are two tables of TARGET_SPARE. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1); /* (set at load) 2 * cpus * (TARGET_WAYS + 2 * TARGET_SPARE) */
 	__type(key, __u32);
 	__type(value, struct target);
 } targets SEC(".maps");

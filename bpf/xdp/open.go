@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	layoutVersion = 4
+	layoutVersion = 5
 	targetWays    = 1 << 12
 	targetSpare   = 256
 	targetStride  = targetWays + 2*targetSpare
@@ -44,6 +44,7 @@ type Datapath struct {
 	slots     []weirSlot
 	tables    [2]sourceTable // IPv4, IPv6
 	batches   []weirBatch
+	verdicts  []weirOutcomes
 	targets   []weirTarget
 	totals    []weirTotals
 	sketches  []weirSketch
@@ -128,7 +129,7 @@ func (d *Datapath) spec() (*ebpf.CollectionSpec, error) {
 		"sources6":         2 * d.cpus * d.ways6 / setWays,
 		"dirty4":           2 * d.cpus * dirtyWords(d.ways4/setWays),
 		"dirty6":           2 * d.cpus * dirtyWords(d.ways6/setWays),
-		"batches":          2 * d.cpus,
+		"verdicts":         2 * d.cpus * MaxSlots,
 		"targets":          2 * d.cpus * targetStride,
 		"interface_totals": 2 * d.cpus * MaxSlots,
 		"sketches":         2 * d.cpus * MaxSlots,
@@ -142,6 +143,12 @@ func (d *Datapath) spec() (*ebpf.CollectionSpec, error) {
 	for name, n := range sizes {
 		spec.Maps[name].MaxEntries = uint32(n)
 	}
+	b := spec.Maps["batches"] // one value, so that the program knows its address
+	b.ValueSize *= uint32(2 * d.cpus)
+	b.Key, b.Value = nil, nil
+	for _, name := range sectionNames {
+		spec.Maps[sectionOf(name)].ValueSize = spec.Maps[name].ValueSize
+	}
 	if d.cfg.PinPath != "" {
 		for _, name := range mapNames {
 			spec.Maps[name].Pinning = ebpf.PinByName
@@ -151,9 +158,14 @@ func (d *Datapath) spec() (*ebpf.CollectionSpec, error) {
 }
 
 var mapNames = []string{
-	"control_page", "slots", "sources4", "sources6", "dirty4", "dirty6", "batches", "targets", "interface_totals", "sketches",
+	"control_page", "slots", "sources4", "sources6", "dirty4", "dirty6", "batches", "verdicts", "targets", "interface_totals", "sketches",
 	"leases", "listed", "listed_leases", "prefilter", "wide4", "targeted", "exact", "prefixes", "allowed", "signatures", "buckets", "established", "meters", "exempt",
 }
+
+// sectionNames are the maps that the program refers to by a section.
+var sectionNames = []string{"control_page", "batches"}
+
+func sectionOf(name string) string { return ".data." + name }
 
 func (d *Datapath) load() error {
 	spec, err := d.spec()
@@ -187,13 +199,12 @@ func onBPFFS(path string) bool {
 	return unix.Statfs(path, &st) == nil && st.Type == unix.BPF_FS_MAGIC
 }
 
-// view maps an array map's memory and returns it as a slice of its values.
+// view maps an array map's memory and returns it as a slice of what it holds.
 func view[T any](d *Datapath, name string) ([]T, error) {
 	m := d.maps[name]
-	n := int(m.MaxEntries())
-	size := n * int(m.ValueSize())
-	if want := int(unsafe.Sizeof(*new(T))); want != int(m.ValueSize()) {
-		return nil, fmt.Errorf("map %s: value of %d bytes, want %d", name, m.ValueSize(), want)
+	size, each := int(m.MaxEntries())*int(m.ValueSize()), int(unsafe.Sizeof(*new(T)))
+	if int(m.ValueSize())%each != 0 {
+		return nil, fmt.Errorf("map %s: value of %d bytes, want %d or several", name, m.ValueSize(), each)
 	}
 	page := os.Getpagesize()
 	mem, err := unix.Mmap(m.FD(), 0, (size+page-1)/page*page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
@@ -201,7 +212,7 @@ func view[T any](d *Datapath, name string) ([]T, error) {
 		return nil, fmt.Errorf("mapping map %s: %w", name, err)
 	}
 	d.regions = append(d.regions, mem)
-	return unsafe.Slice((*T)(unsafe.Pointer(&mem[0])), n), nil
+	return unsafe.Slice((*T)(unsafe.Pointer(&mem[0])), size/each), nil
 }
 
 func (d *Datapath) mapMemory() (err error) {
@@ -210,7 +221,7 @@ func (d *Datapath) mapMemory() (err error) {
 		return err
 	}
 	d.control = &control[0]
-	var errs [15]error
+	var errs [16]error
 	d.slots, errs[0] = view[weirSlot](d, "slots")
 	sources4, err4 := view[weirSet4](d, "sources4")
 	sources6, err6 := view[weirSet6](d, "sources6")
@@ -224,6 +235,7 @@ func (d *Datapath) mapMemory() (err error) {
 	d.blocklist.prefilter, errs[12] = view[uint64](d, "prefilter")
 	d.blocklist.targeted, errs[13] = view[uint64](d, "targeted")
 	d.blocklist.wide4, errs[14] = view[uint64](d, "wide4")
+	d.verdicts, errs[15] = view[weirOutcomes](d, "verdicts")
 	d.targets, errs[3] = view[weirTarget](d, "targets")
 	d.totals, errs[4] = view[weirTotals](d, "interface_totals")
 	d.sketches, errs[5] = view[weirSketch](d, "sketches")

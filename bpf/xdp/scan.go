@@ -179,11 +179,11 @@ func (d *Datapath) countLate(t *sourceTable, x *tableScan, half int) {
 		b := &d.batches[half*d.cpus+cpu]
 		for i := range min(int(b.N), len(b.Noted)) {
 			e := &b.Noted[i]
-			if e.Family != uint16(t.family) {
+			if e.Packet.Family != t.family {
 				continue
 			}
-			a := e.Address.W
-			r := record{key: uint32(e.Key), counts: uint64(e.Packets)<<byteBits | uint64(e.Length)}
+			a := e.Packet.Src.W
+			r := record{key: uint32(e.Key), counts: uint64(e.Packet.Packets)<<byteBits | uint64(e.Packet.Length)}
 			r.address[0] = uint64(a[0])
 			if t.family == 6 {
 				r.key |= keyFamily6
@@ -195,7 +195,7 @@ func (d *Datapath) countLate(t *sourceTable, x *tableScan, half int) {
 			h := t.hash(&r, d.seed)
 			d.scanner.tallies[r.slot()].add(h, uint64(r.key), r.counts)
 			x.stray(r, t.home(h)/dirtySets)
-			if e.Ports != 0 {
+			if e.Packet.Ports != 0 {
 				r.key = r.key&(keyFamily6|keyUsed|slotMask) | kindPairs<<kindShift
 				r.counts = e.pairBit(d.seed)
 				x.stray(r, t.home(h)/dirtySets)
@@ -206,7 +206,7 @@ func (d *Datapath) countLate(t *sourceTable, x *tableScan, half int) {
 
 // pairBit is the bit of a packet's ports in a bitmap of pairs; that of sources.h.
 func (e *weirNoted) pairBit(seed uint64) uint64 {
-	return 1 << ((uint64(bits.ReverseBytes32(e.Ports)) + seed) * pairMultiplier >> 58)
+	return 1 << ((uint64(bits.ReverseBytes32(e.Packet.Ports)) + seed) * pairMultiplier >> 58)
 }
 
 // total writes what the first reading counted.

@@ -31,9 +31,20 @@
 #include "maps.h"
 
 /* The tables of this CPU in this epoch. */
-static __always_inline __u32 region_of(__u32 epoch)
+static __always_inline __u32 this_region(void)
 {
-	return (epoch & 1) * cpus + bpf_get_smp_processor_id();
+	return (*(volatile __u32 *)&control_value.epoch & 1) * cpus + bpf_get_smp_processor_id();
+}
+
+/* The buffer of a region. The compiler must not know that only one is declared, nor
+ * use another copy of the number than the one that is checked. */
+static __always_inline struct batch *batch_at(__u32 region)
+{
+	struct batch *b = batch_values;
+	__u64 i = region;
+
+	asm volatile("" : "+r"(b), "+r"(i));
+	return i < 2 * cpus ? b + i : 0;
 }
 
 /* What is counted of the interface as a whole. */
@@ -96,22 +107,28 @@ static __always_inline void mark_dirty(__u32 region, const struct noted *e, int 
 
 /* Returns the way of a set that has e's address under key, or else the first free
  * one, or SET_WAYS. Without branches: which way it is cannot be predicted, and the
- * verifier would follow each. */
+ * verifier would follow each.
+ *
+ * For IPv4, address and key are one word of 48 bits, whose uppermost says that it is
+ * in use. So it is also the uppermost of the difference to a free record; and of
+ * what is one less than no difference. */
 static __always_inline __u32 find_way(const half *set, const struct noted *e, __u64 key, int words)
 {
-	__u64 found = 0, own = key << KEY_SHIFT4 | e->address.w[0];
+	const struct address *a = &e->packet.src;
+	__u64 found = 0, own = key << KEY_SHIFT4 | a->w[0];
 
 #pragma unroll
 	for (int w = 0; w < SET_WAYS; w++) {
 		const half *r = set + w * words;
+		__u64 difference;
 
-		if (words == WORDS4)
-			found |= (is_zero(r[0] ^ own) | is_zero(r[0])) << w;
-		else
-			found |= (is_zero((r[0] ^ half_of(&e->address, 0)) | (r[1] ^ half_of(&e->address, 1)) |
-					  (r[2] ^ key)) |
-				  is_zero(r[2]))
-				 << w;
+		if (words == WORDS4) {
+			difference = r[0] ^ own;
+			found |= ((difference - 1) | difference) >> (47 - w) & (1U << w);
+		} else {
+			difference = (r[0] ^ half_of(a, 0)) | (r[1] ^ half_of(a, 1)) | (r[2] ^ key);
+			found |= (is_zero(difference) | is_zero(r[2])) << w;
+		}
 	}
 	/* The lowest bit of found, from a table of 16 nibbles. */
 	return 0x0102010301020104ULL >> found * 4 & 7;
@@ -127,10 +144,10 @@ static __always_inline half *key_word(half *r, int words)
 static __always_inline void claim(half *r, const struct noted *e, __u64 key, int words)
 {
 	if (words == WORDS4) {
-		r[0] = key << KEY_SHIFT4 | e->address.w[0];
+		r[0] = key << KEY_SHIFT4 | e->packet.src.w[0];
 	} else {
-		r[0] = half_of(&e->address, 0);
-		r[1] = half_of(&e->address, 1);
+		r[0] = half_of(&e->packet.src, 0);
+		r[1] = half_of(&e->packet.src, 1);
 		r[2] = key;
 	}
 	r[words - 1] = 0;
@@ -153,10 +170,10 @@ static __always_inline int place(__u32 region, struct batch *b, struct noted *e,
 		claim(r, e, e->key, words);
 		mark_dirty(region, e, words);
 	}
-	sum = r[words - 1] += (__u64)e->packets << PACKETS_SHIFT | e->length;
+	sum = r[words - 1] += (__u64)e->packet.packets << PACKETS_SHIFT | e->packet.length;
 	if (sum & FULL)
 		*key_word(r, words) |= (__u64)KEY_RETIRED << (words == WORDS4 ? KEY_SHIFT4 : 0);
-	if (!(n & (PAIRS_OF - 1)) && sum >> PACKETS_SHIFT > PAIRS_FROM && e->ports)
+	if (!(n & (PAIRS_OF - 1)) && sum >> PACKETS_SHIFT > PAIRS_FROM && e->packet.ports)
 		b->paired |= 1U << n;
 	return 1;
 }
@@ -176,12 +193,12 @@ static __always_inline void note_pair(const struct noted *e, int words)
 	r = s + way * words;
 	if (!*key_word(r, words))
 		claim(r, e, key, words);
-	r[words - 1] |= 1ULL << ((bpf_ntohl(e->ports) + seed) * PAIR_MULTIPLIER >> 58);
+	r[words - 1] |= 1ULL << ((bpf_ntohl(e->packet.ports) + seed) * PAIR_MULTIPLIER >> 58);
 }
 
 static __always_inline int place_any(__u32 region, struct batch *b, struct noted *e, int n)
 {
-	return e->family == 4 ? place(region, b, e, n, WORDS4) : place(region, b, e, n, WORDS6);
+	return e->packet.family == 4 ? place(region, b, e, n, WORDS4) : place(region, b, e, n, WORDS6);
 }
 
 /* Loads the lines of a set, and waits for nothing. */

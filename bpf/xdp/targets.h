@@ -84,12 +84,12 @@ static __noinline struct target *find_spare_target(__u32 base, struct target_key
 	struct target *t;
 
 	any_port.id &= ~0xffffULL;
-	t = find_target(base + target_ways, TARGET_SPARE, &any_port, &place);
+	t = find_target(base + TARGET_WAYS, TARGET_SPARE, &any_port, &place);
 	if (t)
 		return t;
 	key->destination[0] = 0;
 	key->destination[1] = 0;
-	return find_target(base + target_ways + TARGET_SPARE, TARGET_SPARE, key, &place);
+	return find_target(base + TARGET_WAYS + TARGET_SPARE, TARGET_SPARE, key, &place);
 }
 
 /* One of 64 bits for the source: how many are set says about how many sources
@@ -99,35 +99,38 @@ static __always_inline __u64 source_bit(const struct address *a)
 	return 1ULL << ((half_of(a, 0) ^ half_of(a, 1)) * (seed | 1) >> 58);
 }
 
-static __always_inline void count_target(__u32 region, struct batch *b, const struct packet *p,
-					 const struct address *source, int dropped)
+/* Counts packets like e for their target. */
+static __always_inline void count_target(__u32 region, struct batch *b, const struct noted *e, __u64 packets,
+					 __u64 bytes, __u64 source_bits)
 {
-	__u32 base = region * (target_ways + 2 * TARGET_SPARE);
+	const struct packet *p = &e->packet;
+	__u32 base = region * (TARGET_WAYS + 2 * TARGET_SPARE);
 	struct target_key key = {
 	    .destination = {half_of(&p->dst, 0), half_of(&p->dst, 1)},
-	    .id = telling_port(p) | (__u64)p->class << 16 | (__u64)p->protocol << 24 | (__u64)slot_id << 32 |
-		  (__u64)p->family << 40,
+	    .id = telling_port(p) | (__u64)p->class << 16 | (__u64)p->protocol << 24 |
+		  (__u64)(e->key & (MAX_SLOTS - 1)) << 32 | (__u64)p->family << 40,
 	};
-	__u32 last = base + (b->target & (target_ways - 1)), place;
+	__u32 last = base + (b->target & (TARGET_WAYS - 1)), place;
 	struct target *t = bpf_map_lookup_elem(&targets, &last);
 
 	if (!t || !is_target(t, &key)) { /* most packets are for the target of the one before */
-		t = find_target(base, target_ways, &key, &place);
+		t = find_target(base, TARGET_WAYS, &key, &place);
 		if (t)
 			b->target = place - base;
 	}
 	if (!t)
 		t = find_spare_target(base, &key);
 	if (!t) {
-		struct totals *totals = totals_of(region);
+		__u32 i = region * MAX_SLOTS + (e->key & (MAX_SLOTS - 1));
+		struct totals *totals = bpf_map_lookup_elem(&interface_totals, &i);
 
 		if (totals)
-			totals->no_target += p->packets;
+			totals->no_target += packets;
 		return;
 	}
-	t->packets += p->packets;
-	t->bytes += p->length;
-	t->source_bits |= source_bit(source);
-	if (dropped)
-		t->dropped += p->packets;
+	t->packets += packets;
+	t->bytes += bytes;
+	t->source_bits |= source_bits;
+	if (is_drop(e->reason))
+		t->dropped += packets;
 }

@@ -11,7 +11,7 @@
 #define SKETCH_SIZE (1 << SKETCH_BITS)
 #define MAX_RANK 33
 #define MAX_SIGNATURES 256
-#define LAYOUT_VERSION 4
+#define LAYOUT_VERSION 5
 
 /* How a probe treats leases on one interface. */
 enum filter_mode { MODE_OBSERVE, MODE_ENFORCE, MODE_OFF };
@@ -40,6 +40,11 @@ enum reason {
 	NUM_REASONS = 64, /* a power of two */
 };
 
+static __always_inline int is_drop(__u32 reason)
+{
+	return reason >= REASON_DROP_MALFORMED && reason <= REASON_LIMIT_ANY_SOURCE;
+}
+
 /* One kind of packets of one source in one window, on one CPU; sources.h tells
  * the idea. The key is: in use (bit 15), retired (14), kind (10 to 6), slot (5 to
  * 0). The upper 24 bits of packets_bytes count packets, the lower 40 bytes. */
@@ -67,32 +72,34 @@ struct set6 {
 #define DIRTY_SETS 8  /* sets per bit of the maps of sets in use */
 #define BLOCK_SETS 64 /* neighbours, in which both sets of a record are */
 
-/* A packet that waits to be counted. */
+/* A packet that waits to be counted: one cache line. The parser fills it in place. */
 struct noted {
-	struct address address;
-	__u64 hash;
-	__u32 length;
-	__u32 packets;
-	__u32 ports;
-	__u16 key; /* this and the next are written as one word */
-	__u16 family;
+	struct packet packet; /* its source as it is counted */
+	__u16 key;	      /* of its record; this and the next two are written as one word */
+	__u8 protocol;
+	__u8 reason;
 	__u32 set;    /* of the table, where its record is */
 	__u32 listed; /* the way of the listed source that dropped it, plus one; or 0 */
+	__u32 pad;
 };
 
 #define BATCH 16 /* as many misses as a core overlaps; 32 gain nothing more */
 struct batch {
 	struct noted noted[BATCH];
 	__u32 n;
-	__u32 missed; /* by bit: the first set was full */
+	__u32 kept;   /* of them, from the last batch: their first set was full */
+	__u32 missed; /* by bit: the set was full */
 	__u32 paired; /* by bit: the port pair is to be noted */
 	__u32 target; /* where the last packet's target is */
 	__u32 listed; /* not 0: some were dropped because their source is listed */
-	__u32 pad;
-	__u64 jiffies;				/* when now was read */
-	__u64 now;				/* boot-time ns */
-	__u64 pad2[3];				/* no cache line belongs to two CPUs */
-	__u64 verdicts[MAX_SLOTS][NUM_REASONS]; /* packets by reason since load */
+	__u64 jiffies;	/* when now was read */
+	__u64 now;	/* boot-time ns */
+	__u64 pad[3];	/* no cache line belongs to two CPUs */
+};
+
+/* Packets of one interface by reason since load, on one CPU. */
+struct outcomes {
+	__u64 by_reason[NUM_REASONS];
 };
 
 /* Traffic of one class to one destination and port. */

@@ -14,18 +14,17 @@ import (
 )
 
 type weirBatch struct {
-	_        structs.HostLayout
-	Noted    [16]weirNoted
-	N        uint32
-	Missed   uint32
-	Paired   uint32
-	Target   uint32
-	Listed   uint32
-	Pad      uint32
-	Jiffies  uint64
-	Now      uint64
-	Pad2     [3]uint64
-	Verdicts [64][64]uint64
+	_       structs.HostLayout
+	Noted   [16]weirNoted
+	N       uint32
+	Kept    uint32
+	Missed  uint32
+	Paired  uint32
+	Target  uint32
+	Listed  uint32
+	Jiffies uint64
+	Now     uint64
+	Pad     [3]uint64
 }
 
 type weirBucket struct {
@@ -142,19 +141,36 @@ type weirListed4 struct {
 }
 
 type weirNoted struct {
-	_       structs.HostLayout
-	Address struct {
-		_ structs.HostLayout
-		W [4]uint32
+	_      structs.HostLayout
+	Packet struct {
+		_   structs.HostLayout
+		Src struct {
+			_ structs.HostLayout
+			W [4]uint32
+		}
+		Dst struct {
+			_ structs.HostLayout
+			W [4]uint32
+		}
+		Length   uint32
+		Packets  uint32
+		Ports    uint32
+		Family   uint8
+		Protocol uint8
+		Flags    uint8
+		Class    uint8
 	}
-	Hash    uint64
-	Length  uint32
-	Packets uint32
-	Ports   uint32
-	Key     uint16
-	Family  uint16
-	Set     uint32
-	Listed  uint32
+	Key      uint16
+	Protocol uint8
+	Reason   uint8
+	Set      uint32
+	Listed   uint32
+	Pad      uint32
+}
+
+type weirOutcomes struct {
+	_        structs.HostLayout
+	ByReason [64]uint64
 }
 
 type weirPrefixKey struct {
@@ -311,10 +327,13 @@ const (
 	weirMapSources6        = "sources6"
 	weirMapTargeted        = "targeted"
 	weirMapTargets         = "targets"
+	weirMapVerdicts        = "verdicts"
 	weirMapWide4           = "wide4"
 	weirProgWeir           = "weir"
 	weirProgWeirTcx        = "weir_tcx"
 	weirVarBareIp          = "bare_ip"
+	weirVarBatchValues     = "batch_values"
+	weirVarControlValue    = "control_value"
 	weirVarCpus            = "cpus"
 	weirVarFrags           = "frags"
 	weirVarGroupOffLink    = "group_off_link"
@@ -325,7 +344,6 @@ const (
 	weirVarSlotId          = "slot_id"
 	weirVarSourceLimit     = "source_limit"
 	weirVarStrict          = "strict"
-	weirVarTargetWays      = "target_ways"
 )
 
 // loadWeir returns the embedded CollectionSpec for weir.
@@ -401,6 +419,7 @@ type weirMapSpecs struct {
 	Sources6        *ebpf.MapSpec `ebpf:"sources6"`
 	Targeted        *ebpf.MapSpec `ebpf:"targeted"`
 	Targets         *ebpf.MapSpec `ebpf:"targets"`
+	Verdicts        *ebpf.MapSpec `ebpf:"verdicts"`
 	Wide4           *ebpf.MapSpec `ebpf:"wide4"`
 }
 
@@ -409,6 +428,8 @@ type weirMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type weirVariableSpecs struct {
 	BareIp       *ebpf.VariableSpec `ebpf:"bare_ip"`
+	BatchValues  *ebpf.VariableSpec `ebpf:"batch_values"`
+	ControlValue *ebpf.VariableSpec `ebpf:"control_value"`
 	Cpus         *ebpf.VariableSpec `ebpf:"cpus"`
 	Frags        *ebpf.VariableSpec `ebpf:"frags"`
 	GroupOffLink *ebpf.VariableSpec `ebpf:"group_off_link"`
@@ -419,7 +440,6 @@ type weirVariableSpecs struct {
 	SlotId       *ebpf.VariableSpec `ebpf:"slot_id"`
 	SourceLimit  *ebpf.VariableSpec `ebpf:"source_limit"`
 	Strict       *ebpf.VariableSpec `ebpf:"strict"`
-	TargetWays   *ebpf.VariableSpec `ebpf:"target_ways"`
 }
 
 // weirObjects contains all objects after they have been loaded into the kernel.
@@ -465,6 +485,7 @@ type weirMaps struct {
 	Sources6        *ebpf.Map `ebpf:"sources6"`
 	Targeted        *ebpf.Map `ebpf:"targeted"`
 	Targets         *ebpf.Map `ebpf:"targets"`
+	Verdicts        *ebpf.Map `ebpf:"verdicts"`
 	Wide4           *ebpf.Map `ebpf:"wide4"`
 }
 
@@ -493,6 +514,7 @@ func (m *weirMaps) Close() error {
 		m.Sources6,
 		m.Targeted,
 		m.Targets,
+		m.Verdicts,
 		m.Wide4,
 	)
 }
@@ -502,6 +524,8 @@ func (m *weirMaps) Close() error {
 // It can be passed to loadWeirObjects or ebpf.CollectionSpec.LoadAndAssign.
 type weirVariables struct {
 	BareIp       *ebpf.Variable `ebpf:"bare_ip"`
+	BatchValues  *ebpf.Variable `ebpf:"batch_values"`
+	ControlValue *ebpf.Variable `ebpf:"control_value"`
 	Cpus         *ebpf.Variable `ebpf:"cpus"`
 	Frags        *ebpf.Variable `ebpf:"frags"`
 	GroupOffLink *ebpf.Variable `ebpf:"group_off_link"`
@@ -512,7 +536,6 @@ type weirVariables struct {
 	SlotId       *ebpf.Variable `ebpf:"slot_id"`
 	SourceLimit  *ebpf.Variable `ebpf:"source_limit"`
 	Strict       *ebpf.Variable `ebpf:"strict"`
-	TargetWays   *ebpf.Variable `ebpf:"target_ways"`
 }
 
 // weirPrograms contains all programs after they have been loaded into the kernel.

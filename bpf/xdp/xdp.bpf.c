@@ -13,15 +13,10 @@
 
 #include "consts.h"
 #include "maps.h"
-#include "count.h"
+#include "batch.h"
 #include "filter.h"
 #include "meter.h"
 #include "skb.h"
-
-static __always_inline int is_drop(__u32 reason)
-{
-	return reason >= REASON_DROP_MALFORMED && reason <= REASON_LIMIT_ANY_SOURCE;
-}
 
 static __always_inline void count_non_ip(__u32 region, __u32 packets, __u32 length)
 {
@@ -43,61 +38,33 @@ static __always_inline void count_malformed(__u32 region, __u32 packets, __u32 l
 	}
 }
 
-/* The only way out: no packet leaves without a reason counted. */
-static __always_inline __u32 leave(struct batch *b, __u32 packets, __u32 reason)
+/* Counts a packet that is not of IP, and returns what becomes of it. */
+static __always_inline __u32 decide_other(__u32 region, int parsed, __u32 packets, __u32 length)
 {
-	b->verdicts[slot_id & (MAX_SLOTS - 1)][reason & (NUM_REASONS - 1)] += packets;
+	__u32 mode = control_value.mode[slot_id & (MAX_SLOTS - 1)], reason;
+
+	if (parsed == PARSE_NON_IP) {
+		count_non_ip(region, packets, length);
+		reason = strict && mode == MODE_ENFORCE ? REASON_DROP_NON_IP : REASON_PASS_NON_IP;
+	} else {
+		count_malformed(region, packets, length);
+		reason = mode == MODE_OFF ? REASON_PASS_OFF : REASON_DROP_MALFORMED;
+	}
+	count_verdict(region, slot_id, reason, packets);
 	return reason;
 }
 
-static __always_inline struct control *this_control(void)
+/* Returns what becomes of a packet of IP, which is next_of b, and notes it: no
+ * packet leaves without a reason counted. */
+static __always_inline __u32 decide(struct batch *b, __u32 region, struct noted *e)
 {
-	__u32 zero = 0;
+	__u32 mode = control_value.mode[slot_id & (MAX_SLOTS - 1)], reason = REASON_PASS_OFF, listed = 0;
 
-	return bpf_map_lookup_elem(&control_page, &zero);
-}
-
-/* Counts a packet that is not of IP, and returns what becomes of it. */
-static __always_inline __u32 decide_other(int parsed, __u32 packets, __u32 length)
-{
-	struct control *ctl = this_control();
-	__u32 region, mode;
-	struct batch *b;
-
-	if (!ctl)
-		return REASON_PASS;
-	region = region_of(*(volatile __u32 *)&ctl->epoch);
-	mode = ctl->mode[slot_id];
-	b = bpf_map_lookup_elem(&batches, &region);
-	if (!b)
-		return REASON_PASS;
-	if (parsed == PARSE_NON_IP) {
-		count_non_ip(region, packets, length);
-		return leave(b, packets, strict && mode == MODE_ENFORCE ? REASON_DROP_NON_IP : REASON_PASS_NON_IP);
-	}
-	count_malformed(region, packets, length);
-	return leave(b, packets, mode == MODE_OFF ? REASON_PASS_OFF : REASON_DROP_MALFORMED);
-}
-
-/* Counts a packet of IP and returns what becomes of it. */
-static __always_inline __u32 decide(struct packet *p)
-{
-	__u32 region, mode, reason = REASON_PASS_OFF, listed = 0;
-	struct control *ctl = this_control();
-	struct batch *b;
-
-	if (!ctl)
-		return REASON_PASS;
-	region = region_of(*(volatile __u32 *)&ctl->epoch);
-	b = bpf_map_lookup_elem(&batches, &region);
-	if (!b)
-		return REASON_PASS;
-	mode = ctl->mode[slot_id];
 	/* The zero hides from the verifier which reason it is: it would follow each. */
 	if (mode != MODE_OFF)
-		reason = filter(ctl, b, p, mode, &listed) + *(volatile __u32 *)&ctl->zero;
-	count(region, b, p, is_drop(reason), listed);
-	return leave(b, p->packets, reason);
+		reason = filter(&control_value, b, &e->packet, mode, &listed) + *(volatile __u32 *)&control_value.zero;
+	note(region, b, e, reason, listed);
+	return reason;
 }
 
 static __always_inline __u32 length_of(struct xdp_md *ctx)
@@ -111,34 +78,45 @@ SEC("xdp.frags")
 int weir(struct xdp_md *ctx)
 {
 	struct cursor c = {.pos = (void *)(long)ctx->data, .end = (void *)(long)ctx->data_end};
-	struct packet packet;
+	__u32 region = this_region();
+	struct batch *b = batch_at(region);
+	struct noted *e;
 	int parsed;
 
-	/* The packet is to stay in memory. In registers each of its fields would be set
-	 * before every check that the parser makes, in case it fails. */
-	asm volatile("" : : "r"(&packet) : "memory");
-	parsed = parse(&c, &packet);
+	if (!b)
+		return XDP_PASS;
+	e = next_of(b);
+	parsed = parse(&c, &e->packet);
 	if (parsed != PARSE_IP)
-		return is_drop(decide_other(parsed, 1, length_of(ctx))) ? XDP_DROP : XDP_PASS;
-	packet.length = length_of(ctx);
-	return is_drop(decide(&packet)) ? XDP_DROP : XDP_PASS;
+		return is_drop(decide_other(region, parsed, 1, length_of(ctx))) ? XDP_DROP : XDP_PASS;
+	e->packet.length = length_of(ctx);
+	return is_drop(decide(b, region, e)) ? XDP_DROP : XDP_PASS;
 }
 
-__noinline int decide_skb(int parsed, struct packet *p)
+/* Decides on the packet that parse_skb has put into the buffer. */
+__noinline int decide_skb(__u32 region, int parsed)
 {
-	if (!p)
+	struct batch *b = batch_at(region);
+	struct noted *e;
+
+	if (!b)
 		return REASON_PASS;
-	return parsed == PARSE_IP ? decide(p) : decide_other(parsed, p->packets, p->length);
+	e = next_of(b);
+	if (parsed != PARSE_IP)
+		return decide_other(region, parsed, e->packet.packets, e->packet.length);
+	return decide(b, region, e);
 }
 
 /* The same for interfaces that have packets rather than frames to offer. */
 SEC("tcx/ingress")
 int weir_tcx(struct __sk_buff *skb)
 {
-	struct packet packet = {};
-	int parsed = parse_skb(skb, &packet);
+	__u32 region = this_region();
+	struct batch *b = batch_at(region);
 
-	return is_drop(decide_skb(parsed, &packet)) ? TCX_DROP : TCX_NEXT;
+	if (!b)
+		return TCX_NEXT;
+	return is_drop(decide_skb(region, parse_skb(skb, &next_of(b)->packet))) ? TCX_DROP : TCX_NEXT;
 }
 
 char _license[] SEC("license") = "GPL";
