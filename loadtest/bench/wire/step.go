@@ -38,13 +38,14 @@ func Steps(ctx context.Context, id string, mtu, cpu, rounds int, treatments []Tr
 	wires := make([]*stepper, len(treatments))
 	defer func() {
 		for _, s := range wires {
-			if s != nil {
-				err = errors.Join(err, s.close())
+			if s != nil && s.Wire != nil {
+				err = errors.Join(err, s.Wire.Close())
 			}
 		}
 	}()
 	for i := range wires {
-		if wires[i], err = newStepper(fmt.Sprintf("%s%d", id, i), mtu); err != nil {
+		wires[i] = &stepper{}
+		if wires[i].Wire, err = Open(fmt.Sprintf("%s%d", id, i), mtu); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -73,6 +74,10 @@ func stepLap(ctx context.Context, cpu, rounds, lap int, wires []*stepper, treatm
 			return fmt.Errorf("measuring %s: %w", t.Name, err)
 		}
 		defer func() { err = errors.Join(err, undo()) }()
+		if err := at(i).connect(); err != nil {
+			return err
+		}
+		defer at(i).hangUp()
 	}
 	return testrun.On(cpu, func() error {
 		const warm = 20 // rounds until windows have opened and caches are filled
@@ -98,30 +103,21 @@ func stepLap(ctx context.Context, cpu, rounds, lap int, wires []*stepper, treatm
 	})
 }
 
-// stepper is a wire with both ends of one connection.
+// stepper is a wire, and both ends of a connection over it.
 type stepper struct {
 	*Wire
 	from, to *os.File
 	buffer   [stepBytes]byte
 }
 
-func newStepper(id string, mtu int) (s *stepper, err error) {
-	s = &stepper{}
-	if s.Wire, err = Open(id, mtu); err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.close())
-		}
-	}()
+func (s *stepper) connect() error {
 	var listener net.Listener
-	err = s.Do(lab.Victim, func() (err error) {
+	err := s.Do(lab.Victim, func() (err error) {
 		listener, err = net.Listen("tcp", netip.AddrPortFrom(lab.VictimAddress, 0).String())
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("listening: %w", err)
+		return fmt.Errorf("listening: %w", err)
 	}
 	defer listener.Close()
 	var from net.Conn
@@ -130,17 +126,25 @@ func newStepper(id string, mtu int) (s *stepper, err error) {
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("connecting: %w", err)
+		return fmt.Errorf("connecting: %w", err)
 	}
 	if s.from, err = blocking(from); err != nil {
-		return nil, err
+		return err
 	}
 	to, err := listener.Accept()
-	if err != nil {
-		return nil, fmt.Errorf("accepting: %w", err)
+	if err == nil {
+		s.to, err = blocking(to)
 	}
-	s.to, err = blocking(to)
-	return s, err
+	if err != nil {
+		return errors.Join(fmt.Errorf("accepting: %w", err), s.from.Close())
+	}
+	return nil
+}
+
+// hangUp ends the connection; what is left of it is of no interest.
+func (s *stepper) hangUp() {
+	_ = s.from.Close()
+	_ = s.to.Close()
 }
 
 // blocking takes a connection out of the hands of Go's scheduler, which would
@@ -163,15 +167,6 @@ func blocking(c net.Conn) (*os.File, error) {
 		return nil, errors.Join(fmt.Errorf("preparing the connection: %w", err), f.Close())
 	}
 	return f, nil
-}
-
-func (s *stepper) close() error {
-	for _, f := range []*os.File{s.from, s.to} {
-		if f != nil {
-			_ = f.Close()
-		}
-	}
-	return s.Wire.Close()
 }
 
 // turn sends and receives for about a millisecond, and returns Gbit per second of
