@@ -17,6 +17,7 @@ import (
 	"github.com/weir-net/weir/loadtest/bench/peers"
 	"github.com/weir-net/weir/loadtest/bench/testrun"
 	"github.com/weir-net/weir/loadtest/lab"
+	"github.com/weir-net/weir/loadtest/traffic"
 )
 
 func needRoot(t *testing.T) {
@@ -288,5 +289,31 @@ func TestSteps(t *testing.T) {
 		if rate <= 0 {
 			t.Errorf("turns: %v", turns)
 		}
+	}
+}
+
+func TestSoftirqCost(t *testing.T) {
+	w := openWire(t, "tpaced")
+	weir, _ := dropAll(t, 1)
+	p := Paced{Sources: traffic.SourcesOf(lab.HTTPAttackers, 10), PPS: 2000, Length: 50 * time.Millisecond, Trials: 2, CPU: 0}
+	samples, missing, err := w.SoftirqCost(t.Context(), p, []Treatment{
+		Nothing("none"), XDP("native", weir.Program, false), Missing("never there", errors.New("no such thing")),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if missing[0] != nil || missing[1] != nil || missing[2] != nil || !Unavailable(missing[3]) {
+		t.Errorf("missing: %v", missing)
+	}
+	if len(samples) != 4 || len(samples[0]) != 2 || len(samples[3]) != 0 {
+		t.Fatalf("samples: %v", samples)
+	}
+	for _, both := range samples[:3] {
+		if both[0] <= 0 || both[1] <= 0 {
+			t.Errorf("samples: %v", samples)
+		}
+	}
+	if samples[1][0] <= samples[0][0] {
+		t.Errorf("a host that answers costs %v per packet, a sender alone %v", samples[1][0], samples[0][0])
 	}
 }
