@@ -187,7 +187,8 @@ func TestJoin(t *testing.T) {
 			region := int(r.control.Epoch)*r.cpus + rng.IntN(r.cpus)
 			h := table.hash(&rec, r.seed)
 			if !table.take(region, table.home(h), &rec) {
-				if !table.take(region, rng.IntN(table.sets), &rec) {
+				second := table.home(h)/blockSets*blockSets + rng.IntN(min(blockSets, table.sets))
+				if !table.take(region, second, &rec) {
 					continue
 				}
 				strays++

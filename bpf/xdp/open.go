@@ -49,7 +49,6 @@ type Datapath struct {
 	sketches  []weirSketch
 	leases    []weirLease
 	scanner   scanner
-	reuse     [MaxSlots]Sources // the memory of the last window's
 	known     knownSources
 	scanned   bool
 	leftovers bool

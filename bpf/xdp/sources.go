@@ -22,6 +22,13 @@ const (
 	pairMultiplier = 0x9e3779b97f4a7c15
 	dirtySets      = 8
 	wordSets       = dirtySets * 64 // sets that one word of the dirty map stands for
+	kindBits       = 5
+	blockSets      = 64
+	blockGroups    = blockSets / dirtySets
+	wordBlocks     = wordSets / blockSets
+	groupRecords   = dirtySets * setWays
+	blockRecords   = blockSets * setWays
+	fullCounts     = 1<<63 | 1<<(byteBits-1) // half of what either count can hold
 )
 
 // What a flood cannot push out: sources that converse keep their records from
@@ -41,6 +48,7 @@ type sourceTable struct {
 	keyAt    int // of them, the one with the key, above
 	keyShift int // so many bits
 	words    []uint64
+	four     []record4 // words, if they are of IPv4
 	dirty    []uint64
 	ages     [2][]uint8 // by record of the half: idle windows of a record that is carried over
 }
@@ -53,6 +61,8 @@ func newSourceTable[S any](family uint8, sets int, table []S, dirty []uint64) so
 	}
 	if family == 6 {
 		t.keyAt, t.keyShift = 2, 0
+	} else {
+		t.four = unsafe.Slice((*record4)(unsafe.Pointer(&table[0])), setWays*len(table))
 	}
 	return t
 }
@@ -75,6 +85,11 @@ func (t *sourceTable) setsOf(region, first int) []uint64 {
 	return t.words[(region*t.sets+first)*n:][:min(dirtySets, t.sets-first)*n]
 }
 
+// group4 returns the records of the group of sets of a region that begins with first.
+func (t *sourceTable) group4(region, first int) []record4 {
+	return t.four[(region*t.sets+first)*setWays:][:min(dirtySets, t.sets-first)*setWays]
+}
+
 // set returns the words of one set.
 func (t *sourceTable) set(region, set int) []uint64 {
 	n := setWays * t.stride
@@ -93,18 +108,13 @@ func (t *sourceTable) read(words []uint64, i int) record {
 	return r
 }
 
-// hashAt is hash of the record at a place in some of the table's words.
-func (t *sourceTable) hashAt(words []uint64, i int, seed uint64) uint64 {
-	if t.family == 4 {
-		return mix(words[i]&(slotMask<<keyShift4|(1<<keyShift4-1)) + seed)
-	}
-	return mix(mix(words[i]+seed) ^ words[i+1] ^ words[i+2]&slotMask<<56)
-}
+// hash4 is the hash of the source of a record4's word.
+func hash4(word, seed uint64) uint64 { return mix(word&source4Mask + seed) }
 
 func (t *sourceTable) hash(r *record, seed uint64) uint64 {
 	slot := uint64(r.key & slotMask)
 	if t.family == 4 {
-		return mix((slot<<keyShift4 | r.address[0]) + seed)
+		return hash4(slot<<keyShift4|r.address[0], seed)
 	}
 	return mix(mix(r.address[0]+seed) ^ r.address[1] ^ slot<<56)
 }
