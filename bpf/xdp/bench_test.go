@@ -163,7 +163,7 @@ func BenchmarkDrain(b *testing.B) {
 		b.Run(fmt.Sprint(n, " sources"), func(b *testing.B) {
 			runtime.LockOSThread()
 			defer runtime.UnlockOSThread()
-			r := newRig(b, Config{SourceWays: 1 << 21})
+			r := newRig(b, Config{SourceWays: 1 << 20})
 			var floor, scan, commit time.Duration
 			records := 0
 			var sum uint64

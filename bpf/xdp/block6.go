@@ -32,11 +32,10 @@ func (r *reader) block6(t *sourceTable, block int, groups uint8) {
 	}
 	n := j.join(records, r.hashKey)
 	r.emit6(j.joined[:n], j.links[:n])
-	if !r.sketchBlock(block) {
+	if !r.sketchBlock(t, block) {
 		for i := range n {
-			if e := &j.joined[i]; e.counts != 0 && r.scanner.slots>>e.slot()&1 != 0 {
-				r.sketchOf(e.slot()).note(t.hash(e, r.seed), 1<<e.kind())
-			}
+			e := &j.joined[i]
+			r.sketch(uint64(e.key), e.counts, t.hash(e, r.seed))
 		}
 	}
 }
@@ -45,13 +44,13 @@ func (r *reader) block6(t *sourceTable, block int, groups uint8) {
 func (j *joiner6) begin(n int) {
 	if len(j.joined) < n {
 		j.records, j.joined, j.links = make([]record, n), make([]record, n), make([]uint32, n)
-		j.index = make([]uint32, 4<<bits.Len(uint(n)))
+		j.index = make([]uint32, 64<<bits.Len(uint(n)))
 	}
 }
 
 // join joins records, and returns how many are left.
 func (j *joiner6) join(records []record, key uint64) (n int) {
-	bits := max(6, bits.Len(uint(len(records)))+1)
+	bits := max(6, bits.Len(uint(len(records)))+2)
 	index, joined, links := j.index[:1<<bits], j.joined, j.links
 	clear(index)
 next:
@@ -85,7 +84,7 @@ next:
 // emit6 counts and lists the sources of a block.
 func (r *reader) emit6(joined []record, links []uint32) {
 	for i := range joined {
-		r.tell(uint64(joined[i].key), joined[i].counts)
+		r.tell(uint64(joined[i].key), volumeOf(joined[i].counts))
 		if links[i]&linked != 0 {
 			continue // goes out with its source
 		}

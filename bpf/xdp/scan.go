@@ -179,23 +179,26 @@ func (x *tableScan) lateIn(block int) []late {
 	return x.late[from:to]
 }
 
-// tell counts packets of a kind and reports whether their interface has a window. The
-// key is that of a record.
-func (r *reader) tell(key, counts uint64) bool {
+// tell counts a record, or several of the same key, and reports whether their interface
+// has a window.
+func (r *reader) tell(key uint64, v volume) bool {
 	kind, slot := key>>kindShift&kindMask, key&slotMask
 	if kind == classTCPOther {
 		r.carries = true
 	}
-	if counts == 0 || r.scanner.slots>>slot&1 == 0 {
+	if v.packets == 0 || r.scanner.slots>>slot&1 == 0 {
 		return false // carried over and idle, or of an interface that has gone
 	}
 	r.seen |= 1 << slot
 	r.kinds[slot] |= 1 << kind
-	sum := &r.sums[key&(MaxSlots<<kindBits-1)]
-	sum.packets += counts >> byteBits
-	sum.bytes += counts & (1<<byteBits - 1)
+	sum := &r.sums[key%(MaxSlots<<kindBits)]
+	sum.packets += v.packets
+	sum.bytes += v.bytes
 	return true
 }
+
+// volumeOf is what the counts of a record say.
+func volumeOf(counts uint64) volume { return volume{counts >> byteBits, counts & byteMask} }
 
 // list returns the list of sources of a slot, in the part that is being read.
 func (r *reader) list(slot int) *list {

@@ -18,6 +18,7 @@ const (
 	kindDropped = 8
 	kindPairs   = 16
 	byteBits    = 40
+	byteMask    = 1<<byteBits - 1
 	// pairMultiplier is 2^64 over the golden ratio.
 	pairMultiplier = 0x9e3779b97f4a7c15
 	dirtySets      = 8
