@@ -19,7 +19,7 @@ func (r *reader) block6(t *sourceTable, block int, groups uint8) {
 	for cpu := range r.cpus {
 		region := r.scanner.half*r.cpus + cpu
 		for left := groups; left != 0; left &= left - 1 {
-			words := t.setsOf(region, block*blockSets+bits.TrailingZeros8(left)*dirtySets)
+			words := t.wordsOf(region, block*blockSets+bits.TrailingZeros8(left)*dirtySets, dirtySets)
 			for i := 0; i < len(words); i += t.stride {
 				if words[i+t.keyAt] != 0 {
 					records = append(records, t.read(words, i))

@@ -89,9 +89,7 @@ func (d *Datapath) Commit() {
 		return
 	}
 	half := int(c.Epoch ^ 1)
-	for i := range d.tables {
-		d.tables[i].clear(half, d.cpus)
-	}
+	d.clearSources(half)
 	d.countListed(half)
 	clear(d.targets[half*d.cpus*targetStride : (half+1)*d.cpus*targetStride])
 	clear(d.totals[half*d.cpus*MaxSlots : (half+1)*d.cpus*MaxSlots])

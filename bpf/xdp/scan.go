@@ -3,7 +3,10 @@ package xdp
 import (
 	"math/bits"
 	"net/netip"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 )
 
 // scanner reads the records of an ended window. A source has all its records within
@@ -14,6 +17,7 @@ type scanner struct {
 	windows [MaxSlots]*Window // nil: of an interface that has gone
 	slots   uint64            // bit by slot: it has a window
 	half    int
+	flood   bool // there is much to read
 	tables  [2]tableScan
 	parts   []part // in the order of the list of sources
 
@@ -38,8 +42,11 @@ type part struct {
 	lists    [MaxSlots]*list
 }
 
-// tableParts is how many parts a table has.
-const tableParts = 16
+const (
+	tableParts  = 16   // of each table
+	maxReaders  = 8    // more would wait for memory, not for a CPU
+	floodGroups = 2048 // of sets in use: up to so many, one thread reads them
+)
 
 // reader reads parts, one after the other.
 type reader struct {
@@ -64,18 +71,53 @@ type volume struct{ packets, bytes uint64 }
 func (d *Datapath) scanSources(windows []Window, half int) {
 	s := &d.scanner
 	s.begin(d, windows, half)
+	groups := 0
 	for i := range d.tables {
-		d.look(&d.tables[i], &s.tables[i], half)
+		groups += d.look(&d.tables[i], &s.tables[i], half)
 	}
-	for i := range s.parts {
-		s.readers[0].read(&s.parts[i])
-	}
+	s.flood = groups > floodGroups
+	s.share(len(s.parts), func(worker, i int) { s.readers[worker].read(&s.parts[i]) })
 	s.end()
+}
+
+// clearSources empties the tables for the window after the next.
+func (d *Datapath) clearSources(half int) {
+	s := &d.scanner
+	s.share(len(d.tables)*d.cpus, func(_, i int) {
+		table, cpu := i%len(d.tables), i/len(d.tables)
+		d.tables[table].clear(half*d.cpus+cpu, half, d.cpus, s.tables[table].carrying)
+	})
+}
+
+// share does n pieces of work, of which no two touch the same, and calls f with the
+// number of the worker and of the piece. If there is much to do, several CPUs do it: the
+// program runs in softirqs, which come before any thread, and the sooner this ends, the
+// less of the packets' memory it pushes out of the caches. For few records a second
+// thread is not worth waking.
+func (s *scanner) share(n int, f func(worker, i int)) {
+	if !s.flood || len(s.readers) == 1 {
+		for i := range n {
+			f(0, i)
+		}
+		return
+	}
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for worker := range s.readers {
+		workers.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				f(worker, i)
+			}
+		})
+	}
+	workers.Wait()
 }
 
 func (s *scanner) begin(d *Datapath, windows []Window, half int) {
 	if s.readers == nil {
-		s.readers = []*reader{{Datapath: d, hashKey: mix(d.seed) | 1}}
+		for range min(runtime.GOMAXPROCS(0), maxReaders) {
+			s.readers = append(s.readers, &reader{Datapath: d, hashKey: mix(d.seed) | 1})
+		}
 		for i := range d.tables {
 			words := d.tables[i].dirtyWords()
 			s.tables[i].used = make([]uint64, words)
@@ -105,8 +147,8 @@ func (s *scanner) begin(d *Datapath, windows []Window, half int) {
 	s.conversing = s.conversing[:0]
 }
 
-// look finds what there is to read in a table.
-func (d *Datapath) look(t *sourceTable, x *tableScan, half int) {
+// look finds what there is to read in a table, and returns how many groups of sets.
+func (d *Datapath) look(t *sourceTable, x *tableScan, half int) (groups int) {
 	n := t.dirtyWords()
 	clear(x.used)
 	clear(x.carrying)
@@ -120,6 +162,10 @@ func (d *Datapath) look(t *sourceTable, x *tableScan, half int) {
 	for _, l := range x.late {
 		x.used[l.block/wordBlocks] |= 1 << (l.block % wordBlocks * blockGroups)
 	}
+	for _, used := range x.used {
+		groups += bits.OnesCount64(used)
+	}
+	return groups
 }
 
 // end gives the windows what the readers have found.
