@@ -1,6 +1,9 @@
 package xdp
 
-import "math/bits"
+import (
+	"math/bits"
+	"slices"
+)
 
 // record4 is a record of an IPv4 source as it lies in the table.
 type record4 struct {
@@ -139,13 +142,18 @@ func (r *reader) emit4(joined []record4, links []uint32) {
 	links = links[:len(joined)]
 	for i := 0; i < len(joined); {
 		key, begin := joined[i].word>>keyShift4, i
-		var v volume
+		var sum, most volume
 		for ; i < len(joined) && joined[i].word>>keyShift4 == key && links[i] == 0; i++ {
-			v.packets += joined[i].counts >> byteBits
-			v.bytes += joined[i].counts & byteMask
+			v := volumeOf(joined[i].counts)
+			sum.packets += v.packets
+			sum.bytes += v.bytes
+			most.packets = max(most.packets, v.packets)
+			most.bytes = max(most.bytes, v.bytes)
 		}
 		if begin < i {
-			r.emitAlike4(key, joined[begin:i], v)
+			if r.tell(key, sum) {
+				r.emitAlike4(key, joined[begin:i], most)
+			}
 			continue
 		}
 		r.tell(key, volumeOf(joined[i].counts))
@@ -156,24 +164,33 @@ func (r *reader) emit4(joined []record4, links []uint32) {
 	}
 }
 
-// emitAlike4 lists sources of one record each, all of the same key.
-func (r *reader) emitAlike4(key uint64, joined []record4, v volume) {
-	if !r.tell(key, v) {
-		return
+// emitAlike4 lists sources of one record each, all of the same key. None is heavier
+// than most.
+func (r *reader) emitAlike4(key uint64, joined []record4, most volume) {
+	l, kind := r.list(int(key&slotMask)), int(key>>kindShift&kindMask)
+	if kind == classTCPOther {
+		joined = slices.DeleteFunc(joined, func(e record4) bool { return e.counts == 0 }) // carried over and idle
 	}
-	l := r.list(int(key & slotMask))
-	if key>>kindShift&(kindMask&^kindDropped) != classTCPOther {
-		l.fours = append(l.fours, joined...)
-		return
-	}
-	for _, e := range joined {
-		if e.counts == 0 {
-			continue
+	if kind&^kindDropped == classTCPOther && most.packets >= establishedPackets {
+		for _, e := range joined {
+			if e.counts>>byteBits >= establishedPackets {
+				source := e.record()
+				r.conversing = append(r.conversing, source.addr())
+			}
 		}
-		l.fours = append(l.fours, e)
-		if e.counts>>byteBits >= establishedPackets {
-			source := e.record()
-			r.conversing = append(r.conversing, source.addr())
+	}
+	switch room := r.mostListed - l.len(); {
+	case room >= len(joined):
+		l.fours = append(l.fours, joined...)
+	case !l.heavy().wants(kind, most):
+		l.more += len(joined)
+	default:
+		for _, e := range joined {
+			if l.heavy().offerOne(kind, volumeOf(e.counts)) {
+				l.fours = append(l.fours, e)
+			} else {
+				l.more++
+			}
 		}
 	}
 }
