@@ -52,6 +52,12 @@ func Decode(key, value []byte) (Command, error) {
 	if err != nil {
 		return Command{}, err
 	}
+	return k.Decode(value)
+}
+
+// Decode reads the value under a key that has been parsed already, see the
+// function of this name.
+func (k Key) Decode(value []byte) (Command, error) {
 	if len(value) > MaxValueBytes {
 		return Command{}, schemas.Refuse(schemas.FaultTooLarge, "value has %d bytes, at most %d", len(value), MaxValueBytes)
 	}
