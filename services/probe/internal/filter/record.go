@@ -91,7 +91,8 @@ func (b *batch) remove(m match, o owner) {
 // lease takes in a lease that is live.
 func (f *Filter) lease(r *kgo.Record, c *commands.Command, expires time.Time, b *batch) {
 	h, o := heldOf(c, r.Offset, expires, b.now.Sub(f.began)), owner{c.Target, c.Issuer}
-	if err := f.admit(&h, o, b); err != nil {
+	known, err := f.admit(&h, o, b)
+	if err != nil {
 		f.reject(r, err)
 		return
 	}
@@ -101,27 +102,28 @@ func (f *Filter) lease(r *kgo.Record, c *commands.Command, expires time.Time, b 
 		h.suspended = true
 		f.reject(r, err)
 	}
-	b.set.put(h, o)
+	b.set.replace(known, h, o)
 	if f.next == nil {
 		b.touched = append(b.touched, h.match)
 	}
 }
 
-// admit enforces quotas. Replays are not rated: what is on the log was admitted.
-func (f *Filter) admit(h *held, o owner, b *batch) error {
+// admit enforces quotas, and returns the lease that is under this key by now or
+// zero. Replays are not rated: what is on the log was admitted.
+func (f *Filter) admit(h *held, o owner, b *batch) (known ref, err error) {
 	known, same := b.set.find(h.match, o)
 	if known == 0 {
 		switch {
 		case f.MaxPerIssuer > 0 && b.set.issuers[o.issuer] >= f.MaxPerIssuer:
-			return fmt.Errorf("issuer %s has %d leases here, its quota", o.issuer, f.MaxPerIssuer)
+			return 0, fmt.Errorf("issuer %s has %d leases here, its quota", o.issuer, f.MaxPerIssuer)
 		case b.set.n >= b.capacity:
-			return fmt.Errorf("the filter is full with %d leases", b.capacity)
+			return 0, fmt.Errorf("the filter is full with %d leases", b.capacity)
 		case same >= maxSameMatch:
-			return fmt.Errorf("%d leases have this match, the most that one may have", maxSameMatch)
+			return 0, fmt.Errorf("%d leases have this match, the most that one may have", maxSameMatch)
 		}
 	}
 	if f.next != nil || f.ChangesPerSecond <= 0 {
-		return nil
+		return known, nil
 	}
 	c := f.rates[o.issuer]
 	if c == nil {
@@ -131,10 +133,10 @@ func (f *Filter) admit(h *held, o owner, b *batch) error {
 	c.tokens = min(float64(f.ChangesPerSecond), c.tokens+float64(f.ChangesPerSecond)*b.now.Sub(c.at).Seconds())
 	c.at = b.now
 	if c.tokens < 1 {
-		return fmt.Errorf("issuer %s makes more than %d changes a second", o.issuer, f.ChangesPerSecond)
+		return 0, fmt.Errorf("issuer %s makes more than %d changes a second", o.issuer, f.ChangesPerSecond)
 	}
 	c.tokens--
-	return nil
+	return known, nil
 }
 
 // concerns reports whether a target means any interface of host.

@@ -100,11 +100,17 @@ func (s *set) block(n int) iter.Seq2[ref, *held] {
 }
 
 // put takes a lease in, in place of the earlier one under its key.
-func (s *set) put(h held, o owner) ref {
-	if r, _ := s.find(h.match, o); r != 0 {
+func (s *set) put(h held, o owner) {
+	r, _ := s.find(h.match, o)
+	s.replace(r, h, o)
+}
+
+// replace is put where find has been asked: r is the earlier one, or zero.
+func (s *set) replace(r ref, h held, o owner) {
+	if r != 0 {
 		s.remove(r)
 	}
-	r := s.place()
+	r = s.place()
 	p := s.at(r)
 	h.generation, h.used, h.owner = p.generation, true, s.own(o)
 	h.prev, h.next = 0, s.first[h.match]
@@ -118,7 +124,6 @@ func (s *set) put(h held, o owner) ref {
 	s.issuers[s.owners[h.owner].issuer]++
 	s.lapses.push(lapse{expires: h.expires, lease: r, generation: h.generation})
 	s.prune()
-	return r
 }
 
 // place returns a free place.
