@@ -1,7 +1,6 @@
 package commands
 
 import (
-	"encoding/json"
 	"math"
 	"strconv"
 	"time"
@@ -92,21 +91,32 @@ func (s *scanner) text() string {
 	return ""
 }
 
-// number reads a number of JSON.
+// number reads a number of JSON: strconv understands more than that.
 func (s *scanner) number() string {
 	from := s.at
-	for s.at < len(s.value) && isNumeric(s.value[s.at]) {
-		s.at++
-	}
-	text := s.value[from:s.at]
-	if !json.Valid([]byte(text)) {
+	s.next(`-`)
+	if whole := s.run(); whole == 0 || whole > 1 && s.value[s.at-whole] == '0' {
 		s.bad = true
 	}
-	return text
+	if s.next(`.`) && s.run() == 0 {
+		s.bad = true
+	}
+	if s.next(`e`) || s.next(`E`) {
+		if !s.next(`-`) {
+			s.next(`+`)
+		}
+		s.bad = s.run() == 0 || s.bad
+	}
+	return s.value[from:s.at]
 }
 
-func isNumeric(c byte) bool {
-	return c >= '0' && c <= '9' || c == '.' || c == '-' || c == '+' || c == 'e' || c == 'E'
+// run passes digits and returns how many.
+func (s *scanner) run() int {
+	from := s.at
+	for s.at < len(s.value) && s.value[s.at]-'0' <= 9 {
+		s.at++
+	}
+	return s.at - from
 }
 
 func (s *scanner) float() float64 {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -98,15 +97,6 @@ func (f *Filter) Begin() {
 	defer f.mu.Unlock()
 	f.next = newSet()
 	f.caughtUp.Store(false)
-}
-
-// Records implements replay.Reader.
-func (f *Filter) Records(records []*kgo.Record) {
-	for some := range slices.Chunk(records, blockSize) {
-		f.mu.Lock()
-		f.portion(some)
-		f.mu.Unlock()
-	}
 }
 
 // Skipped implements replay.Reader.

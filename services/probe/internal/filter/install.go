@@ -7,26 +7,40 @@ import (
 	"github.com/weir-net/weir/schemas/events"
 )
 
+// change is what is to be done to the data plane.
+type change struct {
+	where site
+	put   []xdp.Entry
+	gone  []xdp.Match
+}
+
+func (f *Filter) newChange(size int) *change {
+	return &change{where: site{host: f.Host, interfaces: f.Interfaces(), instant: at(f.Now())}, put: make([]xdp.Entry, 0, size)}
+}
+
 // install brings the data plane in line for the touched matches.
 func (f *Filter) install(touched []match) error {
 	if len(touched) == 0 {
 		return nil
 	}
-	where := site{host: f.Host, interfaces: f.Interfaces(), instant: at(f.Now())}
-	put := make([]xdp.Entry, 0, len(touched))
-	var gone []xdp.Match
+	c := f.newChange(len(touched))
 	for _, m := range touched {
-		before := len(put)
-		put = f.live.entries(put, m, &where)
-		n := len(put) - before
-		for v := n; v < f.variants(m); v++ {
-			x := m.datapath()
-			x.Variant = uint8(v)
-			gone = append(gone, x)
-		}
-		f.setVariants(m, n)
+		f.add(c, m, f.live.first[m])
 	}
-	return f.change(put, gone)
+	return f.apply(c)
+}
+
+// add puts into a change what a match needs, of which r is the first lease.
+func (f *Filter) add(c *change, m match, r ref) {
+	before := len(c.put)
+	c.put = f.live.entries(c.put, r, &c.where)
+	n := len(c.put) - before
+	for v := n; v < f.variants(m); v++ {
+		x := m.datapath()
+		x.Variant = uint8(v)
+		c.gone = append(c.gone, x)
+	}
+	f.setVariants(m, n, r != 0)
 }
 
 // variants returns how many entries a match may have in the data plane.
@@ -37,22 +51,23 @@ func (f *Filter) variants(m match) int {
 	return 1
 }
 
-func (f *Filter) setVariants(m match, n int) {
-	if n == 1 || n == 0 && f.live.first[m] == 0 {
-		delete(f.installed, m) // one that is not there is deleted at no cost
-	} else {
+func (f *Filter) setVariants(m match, n int, isHeld bool) {
+	switch {
+	case n != 1 && isHeld:
 		f.installed[m] = n
+	case len(f.installed) > 0:
+		delete(f.installed, m) // one that is not there is deleted at no cost
 	}
 }
 
-func (f *Filter) change(put []xdp.Entry, gone []xdp.Match) error {
+func (f *Filter) apply(c *change) error {
 	var errs []error
-	if len(gone) > 0 {
-		_, err := f.dp.Delete(gone)
+	if len(c.gone) > 0 {
+		_, err := f.dp.Delete(c.gone)
 		errs = append(errs, err)
 	}
-	if len(put) > 0 {
-		errs = append(errs, f.dp.Put(put))
+	if len(c.put) > 0 {
+		errs = append(errs, f.dp.Put(c.put))
 	}
 	return errors.Join(errs...)
 }
@@ -92,16 +107,18 @@ func (f *Filter) inBlock(s *set, n int, visit func(*held) bool) (more bool, err 
 	if s != f.live && s != f.next || n >= len(s.blocks) {
 		return false, nil
 	}
-	var touched []match
-	for _, h := range s.block(n) {
-		if visit(h) {
-			touched = append(touched, h.match)
+	isInForce := s == f.live && f.next == nil
+	c := f.newChange(0)
+	for r, h := range s.block(n) {
+		if !visit(h) || !isInForce {
+			continue
 		}
+		if h.prev != 0 {
+			r = s.first[h.match]
+		}
+		f.add(c, h.match, r)
 	}
-	if s != f.live || f.next != nil {
-		return true, nil
-	}
-	return true, f.install(touched)
+	return true, f.apply(c)
 }
 
 // installAll is mark and sweep: everything that should be there is put, and
@@ -111,8 +128,11 @@ func (f *Filter) installAll() {
 	f.mu.Lock()
 	f.installed = map[match]int{}
 	f.mu.Unlock()
+	n, _ := f.dp.Len()
 	err := f.putAll()
-	f.report(f.sweep())
+	if n > 0 { // else there is nothing that is not ours
+		f.report(f.sweep())
+	}
 	if errors.Is(err, xdp.ErrFull) {
 		err = f.putAll() // what has been swept away may have been in the way
 	}
@@ -145,11 +165,11 @@ func (f *Filter) sweep() error {
 func (f *Filter) sweepPortion(some []xdp.Match) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	gone := some[:0]
+	c := change{gone: some[:0]}
 	for i := range some {
 		if m := packedEntry(&some[i]); f.live.first[m] == 0 || int(some[i].Variant) >= f.variants(m) {
-			gone = append(gone, some[i])
+			c.gone = append(c.gone, some[i])
 		}
 	}
-	return f.change(nil, gone)
+	return f.apply(&c)
 }

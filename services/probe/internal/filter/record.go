@@ -2,6 +2,8 @@ package filter
 
 import (
 	"fmt"
+	"iter"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -9,6 +11,66 @@ import (
 	"github.com/weir-net/weir/schemas"
 	"github.com/weir-net/weir/schemas/commands"
 )
+
+// command is a record that was read: what it orders, or why that is unknown. A
+// release has what its key says, and no action.
+type command struct {
+	record *kgo.Record
+	commands.Command
+	isMode bool
+	err    error
+}
+
+// decode reads records; it needs nothing of the filter.
+func decode(records []*kgo.Record) []command {
+	out := make([]command, len(records))
+	for i, r := range records {
+		c := &out[i]
+		c.record = r
+		key, err := commands.ParseKey(r.Key)
+		switch {
+		case err != nil:
+			c.err = err
+		case commands.IsTombstone(r.Value):
+			c.Target, c.Match, c.Issuer = key.Target, key.Match, key.Issuer
+		default:
+			c.Command, c.err = key.Decode(r.Value)
+		}
+		c.isMode = key.Mode
+	}
+	return out
+}
+
+// readSize is how many records are decoded at a time, and taken in without letting
+// go of the lock.
+const readSize = 1024
+
+// decoded decodes records in portions, one ahead of the caller.
+func decoded(records []*kgo.Record) iter.Seq[[]command] {
+	return func(yield func([]command) bool) {
+		if len(records) <= readSize {
+			yield(decode(records))
+			return
+		}
+		portions, stop := make(chan []command), make(chan struct{})
+		defer close(stop)
+		go func() {
+			defer close(portions)
+			for some := range slices.Chunk(records, readSize) {
+				select {
+				case portions <- decode(some):
+				case <-stop:
+					return
+				}
+			}
+		}()
+		for some := range portions {
+			if !yield(some) {
+				return
+			}
+		}
+	}
+}
 
 // batch is what the records of one portion have in common.
 type batch struct {
@@ -18,66 +80,69 @@ type batch struct {
 	touched  []match
 }
 
-// portion takes in records, and brings the data plane in line unless a replay is
+// Records implements replay.Reader.
+func (f *Filter) Records(records []*kgo.Record) {
+	for some := range decoded(records) {
+		f.mu.Lock()
+		f.take(some)
+		f.mu.Unlock()
+	}
+}
+
+// take takes in a portion, and brings the data plane in line unless a replay is
 // under way.
-func (f *Filter) portion(records []*kgo.Record) {
+func (f *Filter) take(some []command) {
 	_, capacity := f.dp.Len()
 	b := batch{set: f.live, now: f.Now(), capacity: capacity}
 	if f.next != nil {
 		b.set = f.next
 	}
-	for _, r := range records {
-		f.record(r, &b)
+	for i := range some {
+		f.command(&some[i], &b)
 	}
 	if f.next == nil {
 		f.report(f.install(b.touched))
 	}
 }
 
-func (f *Filter) record(r *kgo.Record, b *batch) {
-	key, err := commands.ParseKey(r.Key)
-	if err != nil {
-		f.reject(r, err)
+func (f *Filter) command(c *command, b *batch) {
+	switch {
+	case c.err != nil:
+		f.reject(c.record, c.err)
+		return
+	case c.Action == "":
+		f.release(c, b)
+		return
+	case !concerns(c.Target, f.Host):
 		return
 	}
-	if commands.IsTombstone(r.Value) {
-		f.release(r, &key, b)
-		return
-	}
-	c, err := key.Decode(r.Value)
-	if err != nil {
-		f.reject(r, err)
-		return
-	}
-	if !concerns(key.Target, f.Host) {
-		return
-	}
-	switch _, expires := c.Validity(r.Timestamp, b.now); {
+	switch _, expires := c.Validity(c.record.Timestamp, b.now); {
 	case !expires.IsZero() && !b.now.Before(expires):
-		f.release(r, &key, b)
-	case key.Mode:
-		l := commands.NewLease(c, r.Offset, r.Timestamp, b.now)
+		f.release(c, b)
+	case c.isMode:
+		l := commands.NewLease(c.Command, c.record.Offset, c.record.Timestamp, b.now)
 		b.set.modes[l.Key] = &l
 		if f.next == nil {
-			f.applyModes(r)
+			f.applyModes(c.record)
 		}
 	default:
-		f.lease(r, &c, expires, b)
+		f.lease(c, expires, b)
 	}
 }
 
 // release forgets what is under a key.
-func (f *Filter) release(r *kgo.Record, key *commands.Key, b *batch) {
-	if !key.Mode {
-		b.remove(packed(key.Match), owner{key.Target, key.Issuer})
+func (f *Filter) release(c *command, b *batch) {
+	if !c.isMode {
+		b.remove(packed(c.Match), owner{c.Target, c.Issuer})
 		return
 	}
-	if b.set.modes[string(r.Key)] == nil {
+	key := string(c.record.Key)
+	if b.set.modes[key] == nil {
 		return
 	}
-	delete(b.set.modes, string(r.Key))
+	delete(b.set.modes, key)
 	if f.next == nil {
-		f.applyModes(r)
+		f.applyModes(c.record)
 	}
 }
 
@@ -89,14 +154,15 @@ func (b *batch) remove(m match, o owner) {
 }
 
 // lease takes in a lease that is live.
-func (f *Filter) lease(r *kgo.Record, c *commands.Command, expires time.Time, b *batch) {
-	h, o := heldOf(c, r.Offset, expires, b.now.Sub(f.began)), owner{c.Target, c.Issuer}
+func (f *Filter) lease(c *command, expires time.Time, b *batch) {
+	r := c.record
+	h, o := heldOf(&c.Command, r.Offset, expires, b.now.Sub(f.began)), owner{c.Target, c.Issuer}
 	known, err := f.admit(&h, o, b)
 	if err != nil {
 		f.reject(r, err)
 		return
 	}
-	if err := f.facts.Judge(c); err != nil {
+	if err := f.facts.Judge(&c.Command); err != nil {
 		// Kept: it comes back when the reason goes. For its issuer it is a
 		// refusal all the same.
 		h.suspended = true

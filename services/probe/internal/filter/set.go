@@ -223,10 +223,9 @@ type site struct {
 	instant
 }
 
-// entries appends what the data plane should hold for one match: usually one
-// entry, more if leases with different targets differ by interface.
-func (s *set) entries(out []xdp.Entry, m match, where *site) []xdp.Entry {
-	r := s.first[m]
+// entries appends what the data plane should hold for one match, whose first lease
+// is r: usually one entry, more if leases with different targets differ by interface.
+func (s *set) entries(out []xdp.Entry, r ref, where *site) []xdp.Entry {
 	if r == 0 {
 		return out
 	}
