@@ -41,14 +41,10 @@ func decode(records []*kgo.Record) []command {
 	return out
 }
 
-// readSize is how many records are decoded at a time, and taken in without letting
-// go of the lock.
-const readSize = 1024
-
 // decoded decodes records in portions, one ahead of the caller.
 func decoded(records []*kgo.Record) iter.Seq[[]command] {
 	return func(yield func([]command) bool) {
-		if len(records) <= readSize {
+		if len(records) <= blockSize {
 			yield(decode(records))
 			return
 		}
@@ -56,7 +52,7 @@ func decoded(records []*kgo.Record) iter.Seq[[]command] {
 		defer close(stop)
 		go func() {
 			defer close(portions)
-			for some := range slices.Chunk(records, readSize) {
+			for some := range slices.Chunk(records, blockSize) {
 				select {
 				case portions <- decode(some):
 				case <-stop:
