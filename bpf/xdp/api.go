@@ -171,8 +171,7 @@ type Drained struct {
 	Windows    []Window
 	Start, End time.Duration // boot-time clock
 	FlipWait   time.Duration // the grace period
-	Scan       time.Duration // reading the tables: totals, targets, sketches
-	Join       time.Duration // making sources of the records of all CPUs
+	Scan       time.Duration // reading the tables
 }
 
 // Match says which packets a lease covers; zero fields mean any.

@@ -163,7 +163,7 @@ func TestOtherSizesAreRefused(t *testing.T) {
 func TestJoin(t *testing.T) {
 	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
 	for _, c := range []struct{ ways, sources, records int }{
-		{8, 3, 200}, {64, 100, 1000}, {1 << 12, 3000, 20_000}, {1 << 12, 100_000, 20_000},
+		{8, 3, 200}, {64, 100, 1000}, {1 << 12, 3000, 20_000}, {1 << 12, 100_000, 20_000}, {1 << 20, 200_000, 300_000},
 	} {
 		r := newRig(t, Config{SourceWays: c.ways})
 		r.use(1, FilterEnforce)
@@ -187,7 +187,8 @@ func TestJoin(t *testing.T) {
 			region := int(r.control.Epoch)*r.cpus + rng.IntN(r.cpus)
 			h := table.hash(&rec, r.seed)
 			if !table.take(region, table.home(h), &rec) {
-				if !table.take(region, rng.IntN(table.sets), &rec) {
+				second := table.home(h)/blockSets*blockSets + rng.IntN(min(blockSets, table.sets))
+				if !table.take(region, second, &rec) {
 					continue
 				}
 				strays++

@@ -18,6 +18,9 @@ func (d *Datapath) Entries(f func(Entry, Drops) bool) { d.walk(false, f) }
 func (d *Datapath) Dropping(f func(Entry, Drops) bool) { d.walk(true, f) }
 
 func (d *Datapath) walk(onlyDropping bool, f func(Entry, Drops) bool) {
+	d.mu.Lock()
+	d.blocklist.settleAll(d.leases)
+	d.mu.Unlock()
 	var found []dropping
 	for first := 0; first < len(d.leases); first += portionSize {
 		found = d.page(found[:0], first, onlyDropping)
