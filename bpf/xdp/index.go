@@ -146,9 +146,9 @@ func (d *Datapath) lookAhead(entries []Entry, keys []hashedKey) {
 		keys[i] = k
 		read += x.slots[k.hash&uint32(len(x.slots)-1)]
 		if k.sourceFamily == 4 {
-			network := uint64(b4(entries[i].Match.Source.Addr()) >> 8)
 			set := b.setOf(k.source[0])
-			read += uint64(b.sets[set].Until[0]) + uint64(b.leases[set].Of[0]) + *b.word(marks, b.hash4(network))
+			read += uint64(b.sets[set].Until[0]) + uint64(b.leases[set].Of[0])
+			read += *b.word(marks, b.hash4(uint64(bits.ReverseBytes32(k.source[0]))))
 		}
 	}
 	for i := range keys {

@@ -47,7 +47,7 @@ type leaseTable struct {
 	signatures []Match // dense, in the order of the map
 	portion    portion
 	read       uint64
-	counts     struct{ exactAny, exactClass, prefixAny, prefixClass, allowSource, allowDestination, wide4, wide6, sources int }
+	counts     struct{ exactAny, exactClass, prefixAny, prefixClass, allowSource, allowDestination, wide4, narrow4, wide6, sources int }
 }
 
 // lease returns the lease of a Match.
@@ -125,6 +125,9 @@ func (d *Datapath) putPortion(entries []Entry) error {
 	var keys [aheadSize]hashedKey
 	for len(entries) > 0 {
 		n := min(len(entries), aheadSize)
+		if err := d.makeRoom(n); err != nil {
+			return err
+		}
 		d.lookAhead(entries[:n], keys[:n])
 		for i := range n {
 			if err := d.put(&entries[i], &keys[i]); err != nil {
@@ -253,6 +256,7 @@ func (d *Datapath) deletePortion(matches []Match) (n int, err error) {
 			err = errors.Join(err, d.remove(matches[j], i))
 		}
 	}
+	err = errors.Join(err, d.saveRoom())
 	d.writeCounts()
 	return n, err
 }
@@ -303,9 +307,7 @@ func (d *Datapath) unpublish(m Match, s stage) error {
 // unlist removes a single source from its set, or from the map for those whose
 // set is full; one of those may move up.
 func (d *Datapath) unlist(m Match, i uint32) error {
-	moved, isMoved, wasListed := d.blocklist.remove(words(m.Source.Addr())[0], i, func(lease uint32) *weirLease {
-		return &d.leases[lease]
-	})
+	moved, isMoved, wasListed := d.blocklist.remove(words(m.Source.Addr())[0], i, d.leases)
 	switch {
 	case isMoved:
 		d.table.counts.exactAny--
@@ -349,32 +351,10 @@ func (d *Datapath) sweepPortion(first int, keep func(Entry) bool) (n int, err er
 		}
 	}
 	if n > 0 {
+		err = errors.Join(err, d.saveRoom())
 		d.writeCounts()
 	}
 	return n, err
-}
-
-// Entries calls f with each lease and its counters until f returns false.
-func (d *Datapath) Entries(f func(Entry, Drops) bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	buffered := map[uint32]bool{}
-	for i := range d.batches {
-		d.batches[i].eachListed(func(e *weirNoted) { buffered[d.blocklist.leaseOf(e.Listed)] = true })
-	}
-	for i, s := range d.table.stages {
-		if s == stageNone {
-			continue
-		}
-		l := &d.leases[i]
-		drops := dropsOf(l)
-		if buffered[uint32(i)] {
-			drops = d.drops(uint32(i))
-		}
-		if !f(d.entry(l), drops) {
-			return
-		}
-	}
 }
 
 // Drops returns the counters of one lease.
@@ -385,6 +365,7 @@ func (d *Datapath) Drops(m Match) (Drops, bool) {
 	if !ok {
 		return Drops{}, false
 	}
+	d.blocklist.settleAll(d.leases)
 	return d.drops(i), true
 }
 
@@ -413,6 +394,8 @@ func (t *leaseTable) tally(m Match, s stage, by int) {
 			t.counts.wide6 += by
 		case m.Source.Addr().Is4() && m.Source.Bits() < wideBelow:
 			t.counts.wide4 += by
+		case isNarrow4(m.Source):
+			t.counts.narrow4 += by
 		}
 	}
 	switch {
@@ -435,6 +418,7 @@ func (t *leaseTable) tally(m Match, s stage, by int) {
 func (d *Datapath) writeCounts() {
 	n, c := &d.table.counts, d.control
 	atomic.StoreUint32(&c.Wide4, uint32(n.wide4))
+	atomic.StoreUint32(&c.Narrow4, uint32(n.narrow4))
 	atomic.StoreUint32(&c.Wide6, uint32(n.wide6))
 	atomic.StoreUint32(&c.Any, uint32(n.sources+len(d.table.signatures)))
 	atomic.StoreUint32(&c.AllowSource, uint32(n.allowSource))

@@ -33,6 +33,9 @@ func (t *leaseTable) rebuild(d *Datapath) error {
 	if err := d.dropStale(); err != nil {
 		return err
 	}
+	d.blocklist.adopt(d.control)
+	d.blocklist.settleAll(d.leases)
+	d.blocklist.largest = d.blocklist.size
 	listed := make([]bool, len(d.leases))
 	d.blocklist.repair(func(word, lease uint32) (uint32, bool) {
 		if !d.isListed(word, lease) {
@@ -41,7 +44,6 @@ func (t *leaseTable) rebuild(d *Datapath) error {
 		listed[lease] = true
 		return untilOf(&d.leases[lease]), true
 	})
-	d.rebuildPrefilter()
 	for i, m := range d.live() {
 		if s := t.stages[i]; s != stageSignature && !listed[i] {
 			d.publish(m, s, i)
@@ -50,6 +52,7 @@ func (t *leaseTable) rebuild(d *Datapath) error {
 	if err := d.flush(); err != nil {
 		return err
 	}
+	d.rebuildPrefilter()
 	if err := d.writeSignatures(); err != nil {
 		return err
 	}
