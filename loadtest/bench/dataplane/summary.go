@@ -28,6 +28,8 @@ func Summary(r *results.Report) string {
 		s.at("tcp-paired", pairOf(rowNative, rowNone), columnTCP(1500)), s.at("tcp-paired", pairOf(rowXDPPass, rowNone), columnTCP(1500)))
 	s.say("In K-ONE's experiment the flood takes %s %% of one CPU unfiltered and %s %% filtered.",
 		s.at("kone", rowUnfiltered, columnSYN), s.at("kone", rowFiltered, columnSYN))
+	s.say("Received in softirq, as on most hosts, it takes %s %% of all CPUs unfiltered, %s %% filtered, and %s %% by a program that only drops.",
+		s.at("kone-ways", rowUnfiltered, columnSoftirq), s.at("kone-ways", rowFiltered, columnSoftirq), s.at("kone-ways", rowXDPDrop, columnSoftirq))
 	met, measured := 0, 0
 	for _, g := range r.Goals {
 		if g.Met() {
