@@ -1,6 +1,9 @@
 package xdp
 
-import "math/bits"
+import (
+	"math/bits"
+	"slices"
+)
 
 // record4 is a record of an IPv4 source as it lies in the table.
 type record4 struct {
@@ -21,10 +24,9 @@ func (r record4) record() record {
 // joiner4 joins the records of a block. The records of a source that cannot be joined,
 // being of different kinds, are linked.
 type joiner4 struct {
-	records []record4 // of the block, of all CPUs
-	joined  []record4
-	links   []uint32 // by joined: the source's next, plus one; linked if it is not its first
-	index   []uint32 // by hash: a joined one, plus one
+	records []record4 // of the block, of all CPUs; what is joined is moved to the front
+	links   []uint32  // by joined record: the source's next, plus one; linked if it is not its first
+	index   []uint32  // by hash: a joined record, plus one
 }
 
 // linked marks a record that is not the first of its source.
@@ -47,20 +49,17 @@ func (r *reader) block4(t *sourceTable, block int, groups uint8) {
 		j.records[n] = record4{late[i].address[0] | uint64(late[i].key)<<keyShift4, late[i].counts}
 		n++
 	}
-	n = j.join(j.records[:n], r.hashKey)
-	r.emit4(j.joined[:n], j.links[:n])
-	if !r.sketchBlock(t, block) {
-		for _, e := range j.joined[:n] {
-			r.sketch(e.word>>keyShift4, e.counts, hash4(e.word, r.seed))
-		}
+	joined := j.join(n, r.hashKey)
+	r.emit4(joined, j.links)
+	if !r.sketchBlock(block) {
+		r.sketch4(joined)
 	}
 }
 
 // begin makes room for n records.
 func (j *joiner4) begin(n int) {
 	if len(j.records) < n {
-		j.records, j.joined, j.links = make([]record4, n), make([]record4, n), make([]uint32, n)
-		j.index = make([]uint32, 64<<bits.Len(uint(n)))
+		j.records, j.links, j.index = make([]record4, n), make([]uint32, n), make([]uint32, indexSize(n))
 	}
 }
 
@@ -80,39 +79,44 @@ func gather4(to *[groupRecords]record4, from []record4) int {
 // inUse returns 1 for a word that is not 0.
 func inUse(word uint64) uint64 { return (word | -word) >> 63 }
 
-// join joins records, and returns how many are left. What most records of a flood take
-// is here and short; meet has the rest.
-func (j *joiner4) join(records []record4, key uint64) int {
-	index, joined, n := j.index[:4<<bits.Len(uint(len(records)))], j.joined, 0
+// indexSize is how many places there are for n records: enough for most to have theirs.
+func indexSize(n int) int { return 4 << bits.Len(uint(n)) }
+
+// join joins the first n records and returns what is left. What most records of a flood
+// take is here and short; meet has the rest.
+func (j *joiner4) join(n int, key uint64) []record4 {
+	records, index := j.records[:n], j.index[:indexSize(n)]
 	mask := uint64(len(index) - 1)
 	clear(index)
-	clear(j.links[:len(records)])
+	clear(j.links[:n])
+	n = 0
 	for i := range records {
 		word, counts := records[i].word, records[i].counts
 		h := (word & source4Mask) * key >> 32 & mask
 		at := index[h]
 		if at == 0 {
-			joined[n].word, joined[n].counts = word, counts
+			records[n].word, records[n].counts = word, counts
 			n++
 			index[h] = uint32(n)
 			continue
 		}
-		o := &joined[at-1]
+		o := &records[at-1]
 		if o.word == word && (o.counts|counts)&fullCounts|word&pairs4 == 0 {
 			o.counts += counts
 			continue
 		}
 		n = j.meet(records[i], h, mask, n)
 	}
-	return n
+	return records[:n]
 }
 
-// meet looks for the source of a record from a place of the index on.
+// meet looks for the source of a record from a place of the index on, and returns how
+// many joined records there are now.
 func (j *joiner4) meet(r record4, h, mask uint64, n int) int {
 	first := uint32(0)
 	for ; j.index[h] != 0; h = (h + 1) & mask {
 		at := j.index[h]
-		o := &j.joined[at-1]
+		o := &j.records[at-1]
 		if o.word == r.word {
 			if sum, ok := joinCounts(r.word>>keyShift4, o.counts, r.counts); ok {
 				o.counts = sum
@@ -123,7 +127,7 @@ func (j *joiner4) meet(r record4, h, mask uint64, n int) int {
 			first = at
 		}
 	}
-	j.joined[n] = r
+	j.records[n] = r
 	n++
 	j.index[h] = uint32(n)
 	if first != 0 {
@@ -139,13 +143,18 @@ func (r *reader) emit4(joined []record4, links []uint32) {
 	links = links[:len(joined)]
 	for i := 0; i < len(joined); {
 		key, begin := joined[i].word>>keyShift4, i
-		var v volume
+		var sum, most volume
 		for ; i < len(joined) && joined[i].word>>keyShift4 == key && links[i] == 0; i++ {
-			v.packets += joined[i].counts >> byteBits
-			v.bytes += joined[i].counts & byteMask
+			v := volumeOf(joined[i].counts)
+			sum.packets += v.packets
+			sum.bytes += v.bytes
+			most.packets = max(most.packets, v.packets)
+			most.bytes = max(most.bytes, v.bytes)
 		}
 		if begin < i {
-			r.emitAlike4(key, joined[begin:i], v)
+			if r.tell(key, sum) {
+				r.emitAlike4(key, joined[begin:i], most)
+			}
 			continue
 		}
 		r.tell(key, volumeOf(joined[i].counts))
@@ -156,24 +165,33 @@ func (r *reader) emit4(joined []record4, links []uint32) {
 	}
 }
 
-// emitAlike4 lists sources of one record each, all of the same key.
-func (r *reader) emitAlike4(key uint64, joined []record4, v volume) {
-	if !r.tell(key, v) {
-		return
+// emitAlike4 lists sources of one record each, all of the same key. None is heavier
+// than most.
+func (r *reader) emitAlike4(key uint64, joined []record4, most volume) {
+	l, kind := r.list(int(key&slotMask)), int(key>>kindShift&kindMask)
+	if kind == classTCPOther {
+		joined = slices.DeleteFunc(joined, func(e record4) bool { return e.counts == 0 }) // carried over and idle
 	}
-	l := r.list(int(key & slotMask))
-	if key>>kindShift&(kindMask&^kindDropped) != classTCPOther {
-		l.fours = append(l.fours, joined...)
-		return
-	}
-	for _, e := range joined {
-		if e.counts == 0 {
-			continue
+	if kind&^kindDropped == classTCPOther && most.packets >= establishedPackets {
+		for _, e := range joined {
+			if e.counts>>byteBits >= establishedPackets {
+				source := e.record()
+				r.conversing = append(r.conversing, source.addr())
+			}
 		}
-		l.fours = append(l.fours, e)
-		if e.counts>>byteBits >= establishedPackets {
-			source := e.record()
-			r.conversing = append(r.conversing, source.addr())
+	}
+	switch room := r.mostListed - l.len(); {
+	case room >= len(joined):
+		l.fours = append(l.fours, joined...)
+	case !l.heavy().wants(kind, most):
+		l.more += len(joined)
+	default:
+		for _, e := range joined {
+			if l.heavy().offerOne(kind, volumeOf(e.counts)) {
+				l.fours = append(l.fours, e)
+			} else {
+				l.more++
+			}
 		}
 	}
 }
@@ -185,4 +203,22 @@ func (r *reader) emitLinked4(joined []record4, links []uint32, i int) {
 		r.linked = append(r.linked, joined[next-1].record())
 	}
 	r.emitRecords(r.linked)
+}
+
+// sketch4 enters the sources of a block one by one.
+func (r *reader) sketch4(joined []record4) {
+	for i := 0; i < len(joined); {
+		key, begin := joined[i].word>>keyShift4, i
+		for i < len(joined) && joined[i].word>>keyShift4 == key {
+			i++
+		}
+		if slot := key & slotMask; r.scanner.slots>>slot&1 != 0 {
+			s, kinds := r.sketchOf(int(slot)), uint32(1)<<(key>>kindShift&kindMask)
+			for _, e := range joined[begin:i] {
+				if e.counts != 0 {
+					s.note(hash4(e.word, r.seed), kinds)
+				}
+			}
+		}
+	}
 }

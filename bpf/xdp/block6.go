@@ -32,10 +32,11 @@ func (r *reader) block6(t *sourceTable, block int, groups uint8) {
 	}
 	n := j.join(records, r.hashKey)
 	r.emit6(j.joined[:n], j.links[:n])
-	if !r.sketchBlock(t, block) {
+	if !r.sketchBlock(block) {
 		for i := range n {
-			e := &j.joined[i]
-			r.sketch(uint64(e.key), e.counts, t.hash(e, r.seed))
+			if e := &j.joined[i]; e.counts != 0 && r.scanner.slots>>e.slot()&1 != 0 {
+				r.sketchOf(e.slot()).note(t.hash(e, r.seed), 1<<e.kind())
+			}
 		}
 	}
 }
@@ -44,21 +45,21 @@ func (r *reader) block6(t *sourceTable, block int, groups uint8) {
 func (j *joiner6) begin(n int) {
 	if len(j.joined) < n {
 		j.records, j.joined, j.links = make([]record, n), make([]record, n), make([]uint32, n)
-		j.index = make([]uint32, 64<<bits.Len(uint(n)))
+		j.index = make([]uint32, indexSize(n))
 	}
 }
 
 // join joins records, and returns how many are left.
 func (j *joiner6) join(records []record, key uint64) (n int) {
-	bits := max(6, bits.Len(uint(len(records)))+2)
-	index, joined, links := j.index[:1<<bits], j.joined, j.links
+	index, joined, links := j.index[:indexSize(len(records))], j.joined, j.links
+	mask := uint64(len(index) - 1)
 	clear(index)
 next:
 	for i := range records {
 		r, first := &records[i], uint32(0)
-		h := mix(r.address[0]*key^r.address[1]+uint64(r.key&slotMask)) * key >> (64 - bits&63)
-		for ; index[h&uint64(len(index)-1)] != 0; h++ {
-			at := index[h&uint64(len(index)-1)]
+		h := mix(r.address[0]*key^r.address[1]+uint64(r.key&slotMask)) & mask
+		for ; index[h] != 0; h = (h + 1) & mask {
+			at := index[h]
 			o := &joined[at-1]
 			if !o.isSource(r) {
 				continue
@@ -72,7 +73,7 @@ next:
 		}
 		joined[n], links[n] = *r, 0
 		n++
-		index[h&uint64(len(index)-1)] = uint32(n)
+		index[h] = uint32(n)
 		if first != 0 {
 			links[n-1] = linked | links[first-1]
 			links[first-1] = uint32(n)

@@ -196,4 +196,3 @@ func (b *blocklist) repair(keep func(word, lease uint32) (until uint32, ok bool)
 func (b *blocklist) isAmong(s uint32, n int, lease uint32) bool {
 	return slices.Contains(b.leases[s].Of[:n], lease)
 }
-

@@ -11,19 +11,31 @@ type Sources struct {
 
 // list are the sources of one part of a table.
 type list struct {
-	fours   []record4 // of one record each
-	records []record  // of the others; those of a source follow each other
-	starts  []uint32  // by source: its first in records
+	fours    []record4 // of one record each
+	records  []record  // of the others; those of a source follow each other
+	starts   []uint32  // by source: its first in records
+	more     int       // sources that are not listed
+	heaviest *heavy    // nil: all were listed until now
 }
 
 // SourcesOf returns sources that did not come from a data plane.
 func SourcesOf(list []Source) Sources { return Sources{own: list} }
 
-// Len returns how many there are.
+// Len returns how many are listed: all, unless there are more than Config.MaxSources.
 func (s *Sources) Len() int {
 	n := len(s.own)
 	for _, l := range s.lists {
 		n += l.len()
+	}
+	return n
+}
+
+// More returns how many there are beyond those that are listed. They are lighter than
+// the heaviest by every measure.
+func (s *Sources) More() int {
+	n := 0
+	for _, l := range s.lists {
+		n += l.more
 	}
 	return n
 }
@@ -65,6 +77,23 @@ func (s *Sources) All() iter.Seq2[int, *Source] {
 	}
 }
 
+// heavy is asked once a list is full.
+func (l *list) heavy() *heavy {
+	if l.heaviest == nil {
+		l.heaviest = &heavy{}
+	}
+	return l.heaviest
+}
+
+// offer reports whether the source of these records is among the heaviest.
+func (l *list) offer(records []record) bool {
+	var s Source
+	for i := range records {
+		records[i].addTo(&s)
+	}
+	return l.heavy().offer(&s.Counters)
+}
+
 func (l *list) len() int { return len(l.fours) + len(l.starts) }
 
 func (l *list) read(i int, into *Source) {
@@ -92,5 +121,8 @@ func (l *list) reset() {
 	if n := l.len(); cap(l.fours)+cap(l.records) > 1<<12 && cap(l.fours)+cap(l.records) > 8*n {
 		*l = list{}
 	}
-	l.fours, l.records, l.starts = l.fours[:0], l.records[:0], l.starts[:0]
+	l.fours, l.records, l.starts, l.more = l.fours[:0], l.records[:0], l.starts[:0], 0
+	if l.heaviest != nil {
+		l.heaviest.reset()
+	}
 }

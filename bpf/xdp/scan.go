@@ -1,6 +1,7 @@
 package xdp
 
 import (
+	"math"
 	"math/bits"
 	"net/netip"
 	"runtime"
@@ -59,6 +60,7 @@ type reader struct {
 	conversing []netip.Addr
 	carries    bool // the block has records that may outlive the window
 	hashKey    uint64
+	mostListed int // sources per list, but for the heaviest
 
 	four   joiner4
 	six    joiner6
@@ -113,10 +115,20 @@ func (s *scanner) share(n int, f func(worker, i int)) {
 	workers.Wait()
 }
 
+// mostListed is how many sources each part of a table lists, so that all parts together
+// list Config.MaxSources. Sources are spread evenly, but for chance.
+func (d *Datapath) mostListed() int {
+	if d.cfg.MaxSources == 0 {
+		return math.MaxInt
+	}
+	parts := min(tableParts, d.tables[0].dirtyWords(), d.tables[1].dirtyWords())
+	return d.cfg.MaxSources/parts*5/4 + 1024
+}
+
 func (s *scanner) begin(d *Datapath, windows []Window, half int) {
 	if s.readers == nil {
 		for range min(runtime.GOMAXPROCS(0), maxReaders) {
-			s.readers = append(s.readers, &reader{Datapath: d, hashKey: mix(d.seed) | 1})
+			s.readers = append(s.readers, &reader{Datapath: d, hashKey: mix(d.seed) | 1, mostListed: d.mostListed()})
 		}
 		for i := range d.tables {
 			words := d.tables[i].dirtyWords()
@@ -232,7 +244,7 @@ func (r *reader) tell(key uint64, v volume) bool {
 	if kind == classTCPOther {
 		r.carries = true
 	}
-	if v.packets == 0 || r.scanner.slots>>slot&1 == 0 {
+	if v == (volume{}) || r.scanner.slots>>slot&1 == 0 {
 		return false // carried over and idle, or of an interface that has gone
 	}
 	r.seen |= 1 << slot
@@ -263,15 +275,18 @@ func (r *reader) emitRecords(records []record) {
 		return
 	}
 	conversed, l := uint64(0), r.list(slot)
-	begin := len(l.records)
+	sent := false
 	for i := range records {
-		if records[i].counts != 0 {
-			l.records = append(l.records, records[i])
-			conversed += records[i].conversed()
-		}
+		sent = sent || records[i].counts != 0
+		conversed += records[i].conversed()
 	}
-	if len(l.records) > begin {
-		l.starts = append(l.starts, uint32(begin))
+	switch {
+	case !sent: // all are carried over and idle
+	case l.len() < r.mostListed || l.offer(records):
+		l.starts = append(l.starts, uint32(len(l.records)))
+		l.records = append(l.records, records...)
+	default:
+		l.more++
 	}
 	if conversed >= establishedPackets {
 		r.conversing = append(r.conversing, records[0].addr())

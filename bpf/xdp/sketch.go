@@ -82,7 +82,7 @@ func (r *reader) sketchOf(slot int) *sketches {
 // bits of the hash that its sources share, and in a large table a sketch asks for no
 // other: its register is chosen by the lowest of them, and its rank by the next, unless
 // these are all 0.
-func (r *reader) sketchBlock(t *sourceTable, block int) bool {
+func (r *reader) sketchBlock(block int) bool {
 	known := block/sketchSize != 0
 	for slots := r.seen; slots != 0; slots &= slots - 1 {
 		slot := bits.TrailingZeros64(slots)
@@ -93,15 +93,6 @@ func (r *reader) sketchBlock(t *sourceTable, block int) bool {
 	}
 	r.seen = 0
 	return known
-}
-
-// sketch enters one source of a block, if its record counts.
-func (r *reader) sketch(key, counts, hash uint64) {
-	slot := key & slotMask
-	if counts == 0 || r.scanner.slots>>slot&1 == 0 {
-		return
-	}
-	r.sketchOf(int(slot)).note(hash, 1<<(key>>kindShift&kindMask))
 }
 
 // sketch completes the window's sketches: sources that found no place are in the

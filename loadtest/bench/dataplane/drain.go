@@ -24,6 +24,7 @@ const (
 	rowDraining    = "drained every 250 ms"
 	columnSlowdown = "100k sources"
 	windowLength   = 250 * time.Millisecond
+	listed         = 1 << 17 // sources of a window, as in a probe by default
 )
 
 // drain measures how long a window takes to read, what that costs packets that
@@ -32,7 +33,8 @@ func drain(ctx context.Context, c Config) (tables []results.Experiment, err erro
 	speed := results.Experiment{
 		ID: "drain", Title: fmt.Sprintf("Draining a window, sources seen by each of %d CPUs", runtime.NumCPU()), Unit: "ms, or as said",
 		Method: "Time until it was done, on every CPU that the drain takes for itself; medians. A record is a source on one CPU, " +
-			"and what it costs is the CPU time of all threads, to read and to clear it; the scan joins the records of a source.",
+			"and what it costs is the CPU time of all threads, to read and to clear it; the scan joins the records of a source, counts the " +
+			"sources and lists as many as a probe publishes.",
 	}
 	slow := results.Experiment{
 		ID: "slowdown", Title: "Data plane while windows are drained", Unit: "gross ns per packet", Versus: rowNotDrained,
@@ -44,7 +46,7 @@ func drain(ctx context.Context, c Config) (tables []results.Experiment, err erro
 	}
 	var b bench
 	defer func() { err = errors.Join(err, b.close()) }()
-	w, err := b.addWeir(rowWeir, xdp.Config{SourceWays: c.Entries}, testrun.SYN())
+	w, err := b.addWeir(rowWeir, xdp.Config{SourceWays: c.Entries, MaxSources: listed}, testrun.SYN())
 	if err != nil {
 		return nil, err
 	}
