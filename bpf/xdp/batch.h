@@ -9,8 +9,9 @@
 /* HyperLogLog: the register is chosen by the low bits, the rank is the number
  * of zeros that the rest begins with, plus one. A register that is high enough
  * already, as after a while nearly all are, costs one comparison. */
-static __always_inline void sketch_add(__u8 *registers, __u64 h)
+static __always_inline void sketch_add(__u8 *registers, __u64 hash)
 {
+	__u64 h = hash / BLOCK_SETS; /* then all sources of a block have one register: see sketch.go */
 	__u8 *r = &registers[h & (SKETCH_SIZE - 1)];
 	__u64 rest = h >> SKETCH_BITS;
 	__u8 rank = *r;

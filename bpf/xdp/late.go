@@ -2,8 +2,15 @@ package xdp
 
 import "math/bits"
 
-// countLate counts the packets that were in a buffer when the window ended.
-func (d *Datapath) countLate(t *sourceTable, x *tableScan, half int) {
+// late is a packet that was in a buffer when the window ended, and the block of sets
+// that its source has.
+type late struct {
+	record
+	block int
+}
+
+// lateOf appends what the buffers of a half hold for a table.
+func (d *Datapath) lateOf(t *sourceTable, to []late, half int) []late {
 	for cpu := range d.cpus {
 		b := &d.batches[half*d.cpus+cpu]
 		for i := range min(int(b.N), len(b.Noted)) {
@@ -12,19 +19,16 @@ func (d *Datapath) countLate(t *sourceTable, x *tableScan, half int) {
 				continue
 			}
 			r := e.record()
-			if d.scanner.windows[r.slot()] == nil {
-				continue
-			}
-			h := t.hash(&r, d.seed)
-			d.scanner.tallies[r.slot()].add(h, uint64(r.key), r.counts)
-			x.stray(r, t.home(h)/dirtySets)
+			block := t.home(t.hash(&r, d.seed)) / blockSets
+			to = append(to, late{r, block})
 			if e.Ports != 0 {
 				r.key = r.key&(keyFamily6|keyUsed|slotMask) | kindPairs<<kindShift
 				r.counts = e.pairBit(d.seed)
-				x.stray(r, t.home(h)/dirtySets)
+				to = append(to, late{r, block})
 			}
 		}
 	}
+	return to
 }
 
 // record is what the packet adds to its source.

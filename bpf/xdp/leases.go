@@ -376,30 +376,6 @@ func (d *Datapath) sweepPortion(first int, keep func(Entry) bool) (n int, err er
 	return n, err
 }
 
-// Entries calls f with each lease and its counters until f returns false.
-func (d *Datapath) Entries(f func(Entry, Drops) bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.blocklist.settleAll(d.leases)
-	buffered := map[uint32]bool{}
-	for i := range d.batches {
-		d.batches[i].eachListed(func(e *weirNoted) { buffered[d.blocklist.leaseOf(e.Listed)] = true })
-	}
-	for i, s := range d.table.stages {
-		if s == stageNone {
-			continue
-		}
-		l := &d.leases[i]
-		drops := dropsOf(l)
-		if buffered[uint32(i)] {
-			drops = d.drops(uint32(i))
-		}
-		if !f(d.entry(l), drops) {
-			return
-		}
-	}
-}
-
 // Drops returns the counters of one lease.
 func (d *Datapath) Drops(m Match) (Drops, bool) {
 	d.mu.Lock()

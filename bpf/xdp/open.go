@@ -49,7 +49,6 @@ type Datapath struct {
 	sketches  []weirSketch
 	leases    []weirLease
 	scanner   scanner
-	reuse     [MaxSlots]Sources // the memory of the last window's
 	known     knownSources
 	scanned   bool
 	leftovers bool
@@ -233,8 +232,8 @@ func (d *Datapath) mapMemory() (err error) {
 	if err := errors.Join(errs[:]...); err != nil {
 		return err
 	}
-	d.tables[0] = newSourceTable(4, d.ways4/setWays, sources4, dirty4)
-	d.tables[1] = newSourceTable(6, d.ways6/setWays, sources6, dirty6)
+	d.tables[0] = newSourceTable(4, d.cpus, d.ways4/setWays, sources4, dirty4)
+	d.tables[1] = newSourceTable(6, d.cpus, d.ways6/setWays, sources6, dirty6)
 	return nil
 }
 
