@@ -43,7 +43,7 @@ func (w *Wire) NewExperiment(bin string, cpu int) (*Experiment, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(w.likeNIC(), w.threadedNAPI()); err != nil {
+	if err := errors.Join(w.likeNIC(), w.receive(receiving{threaded: true})); err != nil {
 		return nil, err
 	}
 	x.server, err = x.crew.Serve(filepath.Join(dir, "server.log"), httpPort)
@@ -51,6 +51,12 @@ func (w *Wire) NewExperiment(bin string, cpu int) (*Experiment, error) {
 }
 
 const httpPort = 80
+
+// Wait makes the receiving thread wait for more once it has taken up a packet, as
+// a NIC does that moderates its interrupts; 0 is not at all.
+func (x *Experiment) Wait(d time.Duration) error {
+	return x.receive(receiving{threaded: true, wait: d})
+}
 
 // Flooding starts a flood; nil is none.
 type Flooding func(crew.Crew) (*crew.Flood, error)
