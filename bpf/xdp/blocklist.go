@@ -13,8 +13,9 @@ const (
 	untilAsk   = 1
 	untilNever = 1<<32 - 1
 	nobody     = 1<<32 - 1 // in place of a lease
-	// A set holds half of its ways on average: one in a hundred leases finds it full.
-	listedPerSet  = listedWays / 2
+	// More sets are taken when the ways of those in use are so full on average: one
+	// lease in forty finds its set full then, and goes to the one beside it.
+	listedPerSet  = 5
 	listedSetsMin = 64
 )
 
@@ -32,7 +33,7 @@ type blocklist struct {
 	size     uint32              // sets in use, a power of two
 	largest  uint32              // as many were in use at some time
 	n        int                 // listed sources, with those in overflow
-	overflow map[uint32][]uint32 // by set: leases whose set is full, which are in the map exact
+	overflow map[uint32][]uint32 // by set: leases whose set and the one beside it are full, which are in the map exact
 	targeted []uint64
 	seed     uint64
 	prefilter
@@ -58,34 +59,73 @@ func untilOf(l *weirLease) uint32 {
 	return uint32(min(max(l.Expires>>untilShift, untilAsk), untilNever-1))
 }
 
-// add lists a source and reports whether its set had room.
+// add lists a source in its set, or in the one beside it, and reports whether either
+// had room.
 func (b *blocklist) add(word, lease, until uint32) bool {
-	s := b.setOf(word)
+	home := b.setOf(word)
 	b.n++
-	for w := range listedWays {
-		if b.sets[s].Until[w] == 0 {
+	for _, s := range [...]uint32{home, home ^ 1} {
+		if w := b.freeWay(s); w >= 0 {
 			b.fill(s, w, word, lease, until)
 			return true
 		}
 	}
-	b.overflow[s] = append(b.overflow[s], lease)
+	b.overflow[home] = append(b.overflow[home], lease)
 	return false
 }
 
-// find returns the set and the way of a listed source, or -1.
-func (b *blocklist) find(word, lease uint32) (set uint32, way int) {
-	s := b.setOf(word)
+// freeWay returns the first free way of a set, or -1. Ways are taken in order: a set
+// whose last way is in use is full.
+func (b *blocklist) freeWay(s uint32) int {
 	for w := range listedWays {
-		if b.sets[s].Until[w] != 0 && b.leaseAt(s, w) == lease {
-			return s, w
+		if b.sets[s].Until[w] == 0 {
+			return w
 		}
 	}
-	return s, -1
+	return -1
+}
+
+func (b *blocklist) isFull(s uint32) bool { return b.sets[s].Until[listedWays-1] != 0 }
+
+// find returns the set and the way of a listed source, or -1.
+func (b *blocklist) find(word uint32) (set uint32, way int) {
+	s := b.setOf(word)
+	if w := b.findIn(s, word); w >= 0 || !b.isFull(s) {
+		return s, w
+	}
+	return s ^ 1, b.findIn(s^1, word)
+}
+
+func (b *blocklist) findIn(s, word uint32) int {
+	set := &b.sets[s]
+	for w := range listedWays {
+		if set.Address[w] == word && set.Until[w] != 0 {
+			return w
+		}
+	}
+	return -1
+}
+
+// lease returns the lease of a listed source.
+func (b *blocklist) lease(word uint32, leases []weirLease) (lease uint32, ok bool) {
+	s, w := b.find(word)
+	if w >= 0 {
+		return b.leaseAt(s, w), true
+	}
+	if !b.isFull(s) { // nobody waits
+		return 0, false
+	}
+	for _, i := range b.overflow[b.setOf(word)] {
+		if leases[i].Source.W[0] == word {
+			return i, true
+		}
+	}
+	return 0, false
 }
 
 // renew changes what the program reads of a lease.
-func (b *blocklist) renew(word, lease, until uint32) {
-	if s, w := b.find(word, lease); w >= 0 {
+func (b *blocklist) renew(word, until uint32) {
+	if s, w := b.find(word); w >= 0 {
 		atomic.StoreUint32(&b.sets[s].Until[w], until)
 	}
 }
@@ -97,11 +137,16 @@ func (b *blocklist) leaseOf(listed uint32) uint32 {
 
 func (b *blocklist) leaseAt(s uint32, w int) uint32 { return b.leases[s].Of[w] }
 
-// write fills a way. The program takes what stands beside an address for its own:
-// at no time may an address stand beside another's.
+// write puts a source in the place of another. The program takes what stands beside an
+// address for its own: at no time may an address stand beside another's. Nor may the
+// way look free, since the set would not look full: meanwhile there is a lease to ask,
+// and it is none.
 func (b *blocklist) write(s uint32, w int, word, lease, until uint32) {
-	atomic.StoreUint32(&b.sets[s].Until[w], 0)
-	b.fill(s, w, word, lease, until)
+	atomic.StoreUint32(&b.leases[s].Of[w], nobody)
+	atomic.StoreUint32(&b.sets[s].Until[w], untilAsk)
+	atomic.StoreUint32(&b.sets[s].Address[w], word)
+	atomic.StoreUint32(&b.leases[s].Of[w], lease)
+	atomic.StoreUint32(&b.sets[s].Until[w], until)
 }
 
 // fill fills a free way: nobody reads the rest of it before it says until when.
@@ -112,41 +157,71 @@ func (b *blocklist) fill(s uint32, w int, word, lease, until uint32) {
 	atomic.StoreUint32(&set.Until[w], until)
 }
 
-// remove takes a source off the list. An overflowing lease of the set that takes
-// its place is returned: it must leave the map exact.
-func (b *blocklist) remove(word, lease uint32, leases []weirLease) (moved uint32, isMoved, wasListed bool) {
-	s, w := b.find(word, lease)
-	waiting := b.overflow[s]
+// move puts a source in the place of another, and what it lost so far to its lease.
+func (b *blocklist) move(s uint32, w int, from uint32, v int, leases []weirLease) {
+	b.settle(leases, from, v, BootTime())
+	b.write(s, w, b.sets[from].Address[v], b.leaseAt(from, v), b.sets[from].Until[v])
+}
+
+// remove takes a source off the list. Leases that waited for the room that this makes
+// are returned: they must leave the map exact.
+func (b *blocklist) remove(word, lease uint32, leases []weirLease) (moved []uint32, wasListed bool) {
+	home := b.setOf(word)
+	waiting := b.overflow[home]
 	if i := slices.Index(waiting, lease); i >= 0 {
 		b.n--
-		b.setWaiting(s, slices.Delete(waiting, i, i+1))
-		return 0, false, false
+		b.setWaiting(home, slices.Delete(waiting, i, i+1))
+		return nil, false
 	}
+	s, w := b.find(word)
 	if w < 0 {
-		return 0, false, true
+		return nil, true
 	}
 	b.n--
+	b.settle(leases, s, w, BootTime())
+	return b.release(s, w, leases), true
+}
+
+// release gives a way to whoever looks for one in the set: a source whose set it is but
+// which is in the one beside it, or one that waits. Packets look for those only where
+// a set is full. Else the way becomes free.
+func (b *blocklist) release(s uint32, w int, leases []weirLease) (moved []uint32) {
+	if v := b.guestOf(s); v >= 0 {
+		b.move(s, w, s^1, v, leases)
+		return b.release(s^1, v, leases)
+	}
+	for _, home := range [...]uint32{s, s ^ 1} {
+		if waiting := b.overflow[home]; len(waiting) > 0 {
+			i := waiting[len(waiting)-1]
+			b.setWaiting(home, waiting[:len(waiting)-1])
+			b.write(s, w, leases[i].Source.W[0], i, untilOf(&leases[i]))
+			return []uint32{i}
+		}
+	}
 	last := listedWays - 1
 	for b.sets[s].Until[last] == 0 {
 		last--
 	}
-	b.settle(leases, s, w, BootTime())
-	if n := len(waiting); n > 0 {
-		moved = waiting[n-1]
-		b.setWaiting(s, waiting[:n-1])
-		l := &leases[moved]
-		b.write(s, w, l.Source.W[0], moved, untilOf(l))
-		return moved, true, true
+	if w != last {
+		b.move(s, w, s, last, leases)
+	} else {
+		atomic.StoreUint32(&b.leases[s].Of[last], nobody)
 	}
-	if w != last { // ways are taken in order
-		b.settle(leases, s, last, BootTime())
-		b.write(s, w, b.sets[s].Address[last], b.leaseAt(s, last), b.sets[s].Until[last])
-		atomic.StoreUint32(&b.sets[s].Until[last], 0)
-		return 0, false, true
+	atomic.StoreUint32(&b.sets[s].Until[last], 0)
+	return nil
+}
+
+// guestOf returns the way of a full set's source that is in the set beside it, or -1.
+func (b *blocklist) guestOf(s uint32) int {
+	if !b.isFull(s) {
+		return -1
 	}
-	atomic.StoreUint32(&b.sets[s].Until[w], 0)
-	atomic.StoreUint32(&b.leases[s].Of[w], nobody)
-	return 0, false, true
+	for w := range listedWays {
+		if b.sets[s^1].Until[w] != 0 && b.setOf(b.sets[s^1].Address[w]) == s {
+			return w
+		}
+	}
+	return -1
 }
 
 func (b *blocklist) setWaiting(s uint32, leases []uint32) {
@@ -167,9 +242,9 @@ func (b *blocklist) adopt(c *weirControl) {
 	b.largest = b.maxSets() // who knows what that process used
 }
 
-// repair makes the sets that an earlier process used whole: keep says which entries are
-// as they should be, and what the program should read of them.
-func (b *blocklist) repair(keep func(word, lease uint32) (until uint32, ok bool)) {
+// repair makes the sets that an earlier process used whole: keep says, once for each,
+// which entries are as they should be, and what the program should read of them.
+func (b *blocklist) repair(leases []weirLease, keep func(word, lease uint32) (until uint32, ok bool)) {
 	b.n = 0
 	for s := b.size; s < 2*b.size; s++ {
 		set, n := &b.sets[s], 0
@@ -178,8 +253,11 @@ func (b *blocklist) repair(keep func(word, lease uint32) (until uint32, ok bool)
 				continue
 			}
 			lease, word := b.leaseAt(s, w), set.Address[w]
+			if home := b.setOf(word); home != s && home != s^1 {
+				continue
+			}
 			until, ok := keep(word, lease)
-			if !ok || b.isAmong(s, n, lease) {
+			if !ok {
 				continue
 			}
 			b.write(s, n, word, lease, until)
@@ -190,9 +268,21 @@ func (b *blocklist) repair(keep func(word, lease uint32) (until uint32, ok bool)
 			atomic.StoreUint32(&set.Until[w], 0)
 		}
 	}
+	for s := b.size; s < 2*b.size; s++ {
+		b.callBack(s, leases)
+	}
 }
 
-// isAmong reports whether one of the first n ways of a set is the lease's.
-func (b *blocklist) isAmong(s uint32, n int, lease uint32) bool {
-	return slices.Contains(b.leases[s].Of[:n], lease)
+// callBack fetches the sources whose set it is from the one beside it, as far as there
+// is room.
+func (b *blocklist) callBack(s uint32, leases []weirLease) {
+	for v := 0; v < listedWays && !b.isFull(s); v++ {
+		guest := &b.sets[s^1]
+		if guest.Until[v] == 0 || b.setOf(guest.Address[v]) != s {
+			continue
+		}
+		b.fill(s, b.freeWay(s), guest.Address[v], b.leaseAt(s^1, v), guest.Until[v])
+		b.release(s^1, v, leases)
+		v-- // another may have taken its way
+	}
 }

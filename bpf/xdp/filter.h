@@ -98,13 +98,14 @@ static __always_inline __u32 may_be_listed(const struct control *ctl, const stru
 	return ctl->wide6 ? MAYBE_PREFIX : 0;
 }
 
-/* Asks the set of an IPv4 source. Returns whether it was full. */
-static __always_inline int ask_listed(const struct control *ctl, const struct packet *p, struct decision *d)
+/* Looks an address up in a set, and leaves which way it is, counted from the first
+ * set. Returns until when its source is dropped, or 0 if it is not in the set. */
+static __always_inline __u32 look_up(__u32 set, __u32 address, __u32 *at, __u32 *full)
 {
-	__u32 address = p->src.w[0], sets = *(volatile __u32 *)&ctl->listed, until = 0, way = 0;
-	__u32 i = sets | ((hash4(address) >> 16) & (sets - 1));
-	struct listed4 *s = bpf_map_lookup_elem(&listed, &i);
+	struct listed4 *s = bpf_map_lookup_elem(&listed, &set);
+	__u32 until = 0, way = 0;
 
+	*full = 0;
 	if (!s)
 		return 0;
 #pragma unroll
@@ -114,16 +115,30 @@ static __always_inline int ask_listed(const struct control *ctl, const struct pa
 		until |= mine;
 		way |= w & (is_zero32(mine) - 1); /* a free way may have the address too */
 	}
+	*full = s->until[LISTED_WAYS - 1]; /* ways are taken in order */
+	*at = set * LISTED_WAYS + way;
+	return until;
+}
+
+/* Asks the set of an IPv4 source; if that is full, the one beside it. Returns whether
+ * it was full. */
+static __always_inline int ask_listed(const struct control *ctl, const struct packet *p, struct decision *d)
+{
+	__u32 address = p->src.w[0], sets = *(volatile __u32 *)&ctl->listed, at = 0, full, full_too;
+	__u32 set = sets | ((hash4(address) >> 16) & (sets - 1));
+	__u32 until = look_up(set, address, &at, &full);
+
+	if (!until && full)
+		until = look_up(set ^ 1, address, &at, &full_too);
 	if (!until)
-		return s->until[LISTED_WAYS - 1] != 0;
-	i = i * LISTED_WAYS + way;
+		return full != 0;
 	if (until > now_of(d->batch) >> UNTIL_SHIFT) {
 		d->action = ACTION_DROP;
 		d->reason = REASON_DROP_SOURCE;
-		d->listed = i + 1;
+		d->listed = at + 1;
 		return 0;
 	}
-	consider(d, lease_at(i), REASON_DROP_SOURCE);
+	consider(d, lease_at(at), REASON_DROP_SOURCE);
 	return 0;
 }
 

@@ -143,7 +143,8 @@ struct {
 	__type(value, __u64);
 } targeted SEC(".maps");
 
-/* Single IPv4 sources, whatever they send; those whose set is full are in exact. As
+/* Single IPv4 sources, whatever they send; those whose set is full are in the one
+ * beside it, and if that is full as well, in exact. As
  * many sets are used as the leases need, so that few stay in the cache: n sets are
  * those from n on. So those of twice as many are filled while packets read these. */
 struct {

@@ -122,7 +122,7 @@ func (d *Datapath) half() uint32 { return d.control.Prefilter & 1 }
 // once many have.
 func (d *Datapath) unmark() {
 	b := &d.blocklist
-	if b.stale++; b.stale < max(rebuildAfter, d.table.index.n) {
+	if b.stale++; b.stale < max(rebuildAfter, d.table.n) {
 		return
 	}
 	d.rebuildPrefilter()
@@ -133,7 +133,7 @@ func (d *Datapath) unmark() {
 func (d *Datapath) rebuildPrefilter() {
 	b := &d.blocklist
 	next := d.half() ^ 1
-	b.bits = min(max(bits.Len(uint(prefilterSpare*d.table.index.n)), prefilterBitsMin), prefilterBits)
+	b.bits = min(max(bits.Len(uint(prefilterSpare*d.table.n)), prefilterBitsMin), prefilterBits)
 	d.markAll(next)
 	for b.isCrowded() { // by prefixes that have many keys
 		b.bits++

@@ -21,8 +21,7 @@ func (t *leaseTable) rebuild(d *Datapath) error {
 		}
 		e := d.entry(l)
 		s := classify(e.Match, e.Action)
-		t.index.add(uint32(i), hashed(l.key(), d.seed).hash)
-		t.stages[i] = s
+		t.enter(uint32(i), s, hashed(l.key(), d.seed).hash)
 		t.tally(e.Match, s, 1)
 		if s == stageSignature {
 			t.signatures = append(t.signatures, e.Match)
@@ -37,8 +36,8 @@ func (t *leaseTable) rebuild(d *Datapath) error {
 	d.blocklist.settleAll(d.leases)
 	d.blocklist.largest = d.blocklist.size
 	listed := make([]bool, len(d.leases))
-	d.blocklist.repair(func(word, lease uint32) (uint32, bool) {
-		if !d.isListed(word, lease) {
+	d.blocklist.repair(d.leases, func(word, lease uint32) (uint32, bool) {
+		if !d.isListed(word, lease) || listed[lease] {
 			return 0, false
 		}
 		listed[lease] = true
