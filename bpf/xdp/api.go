@@ -95,6 +95,7 @@ type Config struct {
 	PinPath                string // directory on a bpffs; empty: nothing outlives the process
 	BootID                 string // of this process, at most 32 bytes
 	SourceWays             int    // records per CPU for IPv4, a power of two; a source has one per class that it sends; IPv6 has half
+	MaxSources             int    // of a window and interface are listed, about, but the heaviest in any case; 0: all
 	MaxLeases              int    // default 131,072 (25 MB)
 	MaxPrefixes            int    // default 100,000, within MaxLeases
 	Strict                 bool   // also drop what is not IP, when enforcing
@@ -171,8 +172,7 @@ type Drained struct {
 	Windows    []Window
 	Start, End time.Duration // boot-time clock
 	FlipWait   time.Duration // the grace period
-	Scan       time.Duration // reading the tables: totals, targets, sketches
-	Join       time.Duration // making sources of the records of all CPUs
+	Scan       time.Duration // reading the tables
 }
 
 // Match says which packets a lease covers; zero fields mean any.

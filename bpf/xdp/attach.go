@@ -30,7 +30,7 @@ func (d *Datapath) loadProgram(s Slot, name string, v variant) (*ebpf.Program, e
 		"slot_id": uint32(s), "cpus": uint32(d.cpus), "seed": d.seed,
 		"sets4": uint32(d.ways4 / setWays), "sets6": uint32(d.ways6 / setWays),
 		"strict": flag(d.cfg.Strict), "group_off_link": flag(d.cfg.IPv6SourcePrefixLength == 64), "bare_ip": flag(v.bareIP),
-		"frags": flag(v.frags), "source_limit": cost(d.cfg.SourceLimit, 1), "listed_sets": uint32(len(d.blocklist.sets)),
+		"frags": flag(v.frags), "source_limit": cost(d.cfg.SourceLimit, 1),
 	}
 	for name, value := range constants {
 		if err := spec.Variables[name].Set(value); err != nil {

@@ -3,14 +3,16 @@
  * sources.h has the table that they are counted in, and the reason. */
 #pragma once
 
+#include "listed.h"
 #include "sources.h"
 #include "targets.h"
 
 /* HyperLogLog: the register is chosen by the low bits, the rank is the number
  * of zeros that the rest begins with, plus one. A register that is high enough
  * already, as after a while nearly all are, costs one comparison. */
-static __always_inline void sketch_add(__u8 *registers, __u64 h)
+static __always_inline void sketch_add(__u8 *registers, __u64 hash)
 {
+	__u64 h = hash / BLOCK_SETS; /* then all sources of a block have one register: see sketch.go */
 	__u8 *r = &registers[h & (SKETCH_SIZE - 1)];
 	__u64 rest = h >> SKETCH_BITS;
 	__u8 rank = *r;
@@ -230,51 +232,6 @@ __noinline int note_pairs(__u32 region)
 		else
 			note_pair(e, WORDS6);
 	}
-	return 0;
-}
-
-/* Returns the lease of a way of the listed sources; counted from the first set. */
-static __always_inline __u32 lease_at(__u32 way)
-{
-	__u32 set = way / LISTED_WAYS;
-	struct lease_set *l = bpf_map_lookup_elem(&listed_leases, &set);
-
-	return l ? l->of[way % LISTED_WAYS] : ~0U;
-}
-
-/* Counts what was dropped because its source is listed for the leases: which they
- * are, then their lines, then the counts, so that the misses overlap here too. */
-__noinline int count_listed(__u32 region)
-{
-	struct batch *b = batch_at(region);
-
-	if (!b)
-		return 0;
-#pragma clang loop unroll(disable)
-	for (int n = 0; n < BATCH; n++) {
-		struct noted *e = &b->noted[n];
-
-		e->pad = e->listed ? lease_at(e->listed - 1) : ~0U;
-	}
-#pragma clang loop unroll(disable)
-	for (int n = 0; n < BATCH; n++) {
-		volatile struct lease *l = bpf_map_lookup_elem(&leases, &b->noted[n].pad);
-
-		if (l)
-			l->packets;
-	}
-#pragma clang loop unroll(disable)
-	for (int n = 0; n < BATCH; n++) {
-		struct noted *e = &b->noted[n];
-		struct lease *l = bpf_map_lookup_elem(&leases, &e->pad);
-
-		if (!l)
-			continue;
-		__sync_fetch_and_add(&l->packets, e->packet.packets);
-		__sync_fetch_and_add(&l->bytes, e->packet.length);
-		l->last = b->now;
-	}
-	b->listed = 0;
 	return 0;
 }
 

@@ -12,8 +12,6 @@ volatile const __u32 cpus = 1;
 /* Sets per (epoch, CPU), powers of two. */
 volatile const __u32 sets4 = 1 << 15;
 volatile const __u32 sets6 = 1 << 14;
-/* Sets of blocked IPv4 sources, a power of two. */
-volatile const __u32 listed_sets = 1;
 /* The program takes frames that are spread over several buffers. */
 volatile const __u8 frags = 0;
 /* Seed of the keyed hash: an attacker who does not know it cannot aim at a set. */

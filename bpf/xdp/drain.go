@@ -32,12 +32,10 @@ func (d *Datapath) Drain() (Drained, error) {
 	}
 	ended := time.Now()
 	out := d.scan()
-	scanned := time.Now()
-	d.join(&out)
 	if err := d.noteEstablished(d.scanner.conversing, out.End); err != nil {
 		return out, err
 	}
-	out.FlipWait, out.Scan, out.Join = ended.Sub(start), scanned.Sub(ended), time.Since(scanned)
+	out.FlipWait, out.Scan = ended.Sub(start), time.Since(ended)
 	return out, nil
 }
 
@@ -91,10 +89,8 @@ func (d *Datapath) Commit() {
 		return
 	}
 	half := int(c.Epoch ^ 1)
-	for i := range d.tables {
-		d.tables[i].clear(half, d.cpus)
-	}
-	d.countListed(half)
+	d.clearSources(half)
+	d.countBuffered(half)
 	clear(d.targets[half*d.cpus*targetStride : (half+1)*d.cpus*targetStride])
 	clear(d.totals[half*d.cpus*MaxSlots : (half+1)*d.cpus*MaxSlots])
 	clear(d.sketches[half*d.cpus*MaxSlots : (half+1)*d.cpus*MaxSlots])
@@ -102,42 +98,25 @@ func (d *Datapath) Commit() {
 	d.scanned = false
 }
 
-// scan reads all but the sources, which join does.
+// scan reads the half that has ended.
 func (d *Datapath) scan() (out Drained) {
 	c := d.control
 	half, id := int(c.Epoch^1), string(trimZero(c.PendingBootId[:]))
 	out.Start, out.End = time.Duration(c.PendingStart), time.Duration(c.PendingEnd)
 	for i := range d.slots {
 		if d.slots[i].PendingSeq != 0 {
-			d.reuse[i].reset()
 			out.Windows = append(out.Windows, Window{
-				Slot: Slot(i), Ifindex: int(d.slots[i].Ifindex), BootID: id, Seq: d.slots[i].PendingSeq,
-				Sources: d.reuse[i],
-			})
+				Slot: Slot(i), Ifindex: int(d.slots[i].Ifindex), BootID: id, Seq: d.slots[i].PendingSeq})
 		}
 	}
-	d.scanner.begin(out.Windows)
-	for i := range d.tables {
-		d.count(&d.tables[i], half)
-	}
-	d.scanner.total()
+	d.scanSources(out.Windows, half)
 	d.scanTargets(half, d.scanner.window)
 	d.scanTotals(half, d.scanner.window)
 	for i := range out.Windows {
 		d.sketch(half, &out.Windows[i])
 	}
-	return out
-}
-
-// join makes sources of the records.
-func (d *Datapath) join(out *Drained) {
-	for i := range d.tables {
-		d.joinTable(&d.tables[i])
-	}
-	for i := range out.Windows {
-		d.reuse[out.Windows[i].Slot] = out.Windows[i].Sources
-	}
 	d.scanned = true
+	return out
 }
 
 // window returns the window of a slot, nil if it has none: an interface detached in
@@ -155,42 +134,6 @@ func addr16(w [4]uint32) netip.Addr {
 		binary.NativeEndian.PutUint32(b[4*i:], v)
 	}
 	return netip.AddrFrom16(b)
-}
-
-func (d *Datapath) scanTargets(half int, window func(int) *Window) {
-	type key struct {
-		slot uint8
-		Target
-	}
-	seen := map[key]int{}
-	n := d.cpus * targetStride
-	for i := range d.targets[half*n : (half+1)*n] {
-		r := &d.targets[half*n+i]
-		if r.Family == 0 {
-			continue
-		}
-		w := window(int(r.Slot))
-		if w == nil {
-			continue
-		}
-		t := Target{Class: r.Class, Protocol: r.Protocol, Port: r.Port, Destination: addr16(r.Destination.W)}
-		if r.Destination.W == [4]uint32{} {
-			t.Destination = netip.Addr{} // one of many
-		} else if r.Family == 4 {
-			b := t.Destination.As16()
-			t.Destination = netip.AddrFrom4([4]byte(b[:4]))
-		}
-		at, ok := seen[key{r.Slot, t}]
-		if !ok {
-			at = len(w.Targets)
-			seen[key{r.Slot, t}] = at
-			w.Targets = append(w.Targets, t)
-		}
-		w.Targets[at].Packets += r.Packets
-		w.Targets[at].Bytes += r.Bytes
-		w.Targets[at].Dropped += r.Dropped
-		w.Targets[at].SourceBits |= r.SourceBits
-	}
 }
 
 func (d *Datapath) scanTotals(half int, window func(int) *Window) {

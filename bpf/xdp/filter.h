@@ -51,16 +51,19 @@ static __always_inline void consider(struct decision *d, __u32 i, __u8 reason)
 	d->reason = reason;
 }
 
-static __always_inline __u64 bit_of(__u32 half, __u32 i)
+/* Is a key in the prefilter? It has three bits there, all in one word. */
+static __always_inline int is_marked(__u32 prefilter_of, __u64 hash)
 {
-	__u32 at = half * PREFILTER_WORDS + (i >> 6 & (PREFILTER_WORDS - 1));
+	__u32 half = prefilter_of & 1, shift = prefilter_of >> 8 & 63;
+	__u32 at = half * PREFILTER_WORDS + (hash >> shift & (PREFILTER_WORDS - 1));
 	__u64 *word = bpf_map_lookup_elem(&prefilter, &at);
+	__u64 mask = 1ULL << (hash >> 40 & 63) | 1ULL << (hash >> 34 & 63) | 1ULL << (hash >> 28 & 63);
 
-	return word ? *word >> (i & 63) & 1 : 0;
+	return word && (*word & mask) == mask;
 }
 
 /* The same of the short prefixes of IPv4, by the upper 16 bits of the address. */
-static __always_inline __u64 wide_bit_of(__u32 half, __u32 i)
+static __always_inline __u64 is_wide(__u32 half, __u32 i)
 {
 	__u32 at = half * WIDE_WORDS + (i >> 6 & (WIDE_WORDS - 1));
 	__u64 *word = bpf_map_lookup_elem(&wide4, &at);
@@ -68,28 +71,41 @@ static __always_inline __u64 wide_bit_of(__u32 half, __u32 i)
 	return word ? *word >> (i & 63) & 1 : 0;
 }
 
-/* Can there be a lease on this source? Nearly always not, and one bit says so. */
-static __always_inline int may_be_listed(const struct control *ctl, const struct packet *p)
+#define MAYBE_EXACT 1
+#define MAYBE_PREFIX 2
+
+/* What kinds of leases can there be on this source? Nearly always none, and one
+ * word says so. */
+static __always_inline __u32 may_be_listed(const struct control *ctl, const struct packet *p)
 {
-	__u32 prefilter = *(volatile __u32 *)&ctl->prefilter, half = prefilter & 1, shift = prefilter >> 8 & 63;
+	__u32 now = *(volatile __u32 *)&ctl->prefilter, kinds = 0;
 	__u64 upper;
 
 	if (p->family == 4) {
-		__u64 net = bpf_ntohl(p->src.w[0]) >> 8;
+		__u64 address = bpf_ntohl(p->src.w[0]);
 
-		return bit_of(half, net * (seed | 1) >> shift) || (ctl->wide4 && wide_bit_of(half, net >> 8));
+		if (is_marked(now, address * (seed | 1)))
+			kinds = MAYBE_EXACT;
+		if (ctl->narrow4 && is_marked(now, (address >> 8 | PREFILTER_NET) * (seed | 1)))
+			kinds |= MAYBE_PREFIX;
+		if (ctl->wide4 && is_wide(now & 1, address >> 16))
+			kinds |= MAYBE_PREFIX;
+		return kinds;
 	}
 	upper = half_of(&p->src, 0);
-	return ctl->wide6 || bit_of(half, mix(upper + seed) >> shift) ||
-	       bit_of(half, mix((upper & bpf_cpu_to_be64(~0xffffULL)) + seed + 1) >> shift);
+	if (is_marked(now, mix(upper + seed)) || is_marked(now, mix((upper & bpf_cpu_to_be64(~0xffffULL)) + seed + 1)))
+		return MAYBE_EXACT | MAYBE_PREFIX;
+	return ctl->wide6 ? MAYBE_PREFIX : 0;
 }
 
-/* Asks the set of an IPv4 source. Returns whether it was full. */
-static __always_inline int ask_listed(const struct packet *p, struct decision *d)
+/* Looks an address up in a set, and leaves which way it is, counted from the first
+ * set. Returns until when its source is dropped, or 0 if it is not in the set. */
+static __always_inline __u32 look_up(__u32 set, __u32 address, __u32 *at, __u32 *full)
 {
-	__u32 address = p->src.w[0], i = (hash4(address) >> 16) & (listed_sets - 1), until = 0, way = 0;
-	struct listed4 *s = bpf_map_lookup_elem(&listed, &i);
+	struct listed4 *s = bpf_map_lookup_elem(&listed, &set);
+	__u32 until = 0, way = 0;
 
+	*full = 0;
 	if (!s)
 		return 0;
 #pragma unroll
@@ -99,16 +115,30 @@ static __always_inline int ask_listed(const struct packet *p, struct decision *d
 		until |= mine;
 		way |= w & (is_zero32(mine) - 1); /* a free way may have the address too */
 	}
+	*full = s->until[LISTED_WAYS - 1]; /* ways are taken in order */
+	*at = set * LISTED_WAYS + way;
+	return until;
+}
+
+/* Asks the set of an IPv4 source; if that is full, the one beside it. Returns whether
+ * it was full. */
+static __always_inline int ask_listed(const struct control *ctl, const struct packet *p, struct decision *d)
+{
+	__u32 address = p->src.w[0], sets = *(volatile __u32 *)&ctl->listed, at = 0, full, full_too;
+	__u32 set = sets | ((hash4(address) >> 16) & (sets - 1));
+	__u32 until = look_up(set, address, &at, &full);
+
+	if (!until && full)
+		until = look_up(set ^ 1, address, &at, &full_too);
 	if (!until)
-		return s->until[LISTED_WAYS - 1] != 0;
-	i = i * LISTED_WAYS + way;
+		return full != 0;
 	if (until > now_of(d->batch) >> UNTIL_SHIFT) {
 		d->action = ACTION_DROP;
 		d->reason = REASON_DROP_SOURCE;
-		d->listed = i + 1;
+		d->listed = at + 1;
 		return 0;
 	}
-	consider(d, lease_at(i), REASON_DROP_SOURCE);
+	consider(d, lease_at(at), REASON_DROP_SOURCE);
 	return 0;
 }
 
@@ -117,7 +147,7 @@ static __always_inline void ask_exact(const struct control *ctl, const struct pa
 	struct exact_key key = {.address = p->src, .family = p->family};
 	__u32 *i;
 
-	if (p->family != 4 || ask_listed(p, d)) {
+	if (p->family != 4 || ask_listed(ctl, p, d)) {
 		i = ctl->exact_any ? bpf_map_lookup_elem(&exact, &key) : 0;
 		if (i)
 			consider(d, *i, REASON_DROP_SOURCE);
@@ -376,16 +406,16 @@ static __always_inline __u32 ask_leases(const struct control *ctl, struct batch 
 					__u32 *listed)
 {
 	struct decision d = {.batch = b};
-	__u32 reason;
+	__u32 reason, kinds;
 	__u64 now;
 
 	if (!ctl->any)
 		return REASON_PASS;
-	if (may_be_listed(ctl, p)) {
+	kinds = may_be_listed(ctl, p);
+	if (kinds & MAYBE_EXACT)
 		ask_exact(ctl, p, &d);
-		if (ctl->prefix_any | ctl->prefix_class)
-			ask_prefixes(ctl, p, &d);
-	}
+	if (kinds & MAYBE_PREFIX && d.action < ACTION_DROP)
+		ask_prefixes(ctl, p, &d);
 	if (ctl->signature_shapes && is_targeted(ctl, p))
 		ask_signatures(ctl, p, &d);
 	if (!d.action)

@@ -39,6 +39,12 @@ func (l *weirLease) key() matchKey {
 	}
 }
 
+// isSource4 reports whether the key says no more than one IPv4 source.
+func (k *matchKey) isSource4() bool {
+	return k.sourceFamily == 4 && k.sourceBits == 32 && k.destinationFamily == 0 && k.sourcePort|k.destinationPort == 0 &&
+		k.protocol|k.flagMask|k.flagValue|k.variant|k.fragments == 0
+}
+
 func (l *weirLease) setKey(k *matchKey) {
 	l.Source.W, l.Destination.W = k.source, k.destination
 	l.SourceFamily, l.SourceBits = k.sourceFamily, k.sourceBits
@@ -144,16 +150,12 @@ func (d *Datapath) lookAhead(entries []Entry, keys []hashedKey) {
 	for i := range entries {
 		k := hashed(keyOf(&entries[i].Match), d.seed)
 		keys[i] = k
-		read += x.slots[k.hash&uint32(len(x.slots)-1)]
-		if k.sourceFamily == 4 {
-			network := uint64(b4(entries[i].Match.Source.Addr()) >> 8)
+		if k.isSource4() {
 			set := b.setOf(k.source[0])
-			read += uint64(b.sets[set].Until[0]) + uint64(b.leases[set].Of[0]) + *b.word(marks, b.hash4(network))
-		}
-	}
-	for i := range keys {
-		if at := uint32(x.slots[keys[i].hash&uint32(len(x.slots)-1)]); at != 0 {
-			read += d.leases[at-1].Interfaces
+			read += uint64(b.sets[set].Until[0]) + uint64(b.leases[set].Of[0])
+			read += *b.word(marks, b.hash4(uint64(bits.ReverseBytes32(k.source[0]))))
+		} else {
+			read += x.slots[k.hash&uint32(len(x.slots)-1)]
 		}
 	}
 	d.table.read = read // lest the compiler leave the reads out

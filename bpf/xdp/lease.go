@@ -26,25 +26,39 @@ func cost(perSecond uint64, scale uint64) uint64 {
 // acts on half a lease.
 func (d *Datapath) writeLease(i uint32, e *Entry, k *matchKey, renewal bool) {
 	l := &d.leases[i]
-	if !renewal {
-		*l = weirLease{Generation: l.Generation + 1}
-	} else if l.Pps != e.PPS || l.Bps != e.BPS {
-		l.Generation++ // new buckets: nobody waits for what was owed at another rate
-		atomic.StoreUint64(&l.PacketTime, 0)
-		atomic.StoreUint64(&l.ByteTime, 0)
+	if !renewal { // no packet acts on it before it has an action again
+		atomic.StoreUint32(&l.Action, 0)
+		*l = weirLease{
+			Generation: l.Generation + 1, Interfaces: e.Interfaces, Expires: uint64(e.ExpiresAt),
+			PacketCost: cost(e.PPS, 1), ByteCost: cost(e.BPS, byteScale),
+		}
+	} else {
+		d.renewLease(l, e)
 	}
 	l.setKey(k)
 	l.Wanted, l.Offset, l.Pps, l.Bps = uint8(e.Action), uint64(e.Offset)+1, e.PPS, e.BPS
-	atomic.StoreUint64(&l.PacketCost, cost(e.PPS, 1))
-	atomic.StoreUint64(&l.ByteCost, cost(e.BPS, 8*256)) // a byte is 8 bits; 8 more bits of fraction
-	atomic.StoreUint64(&l.Interfaces, e.Interfaces)
-	atomic.StoreUint64(&l.Expires, uint64(e.ExpiresAt))
 	l.Used = 1
 	action := uint32(e.Action)
 	if e.Suspended {
 		action = 0
 	}
 	atomic.StoreUint32(&l.Action, action)
+}
+
+// byteScale: bytes cost by the bit, with 8 bits of fraction.
+const byteScale = 8 * 256
+
+// renewLease changes what packets read of a lease meanwhile.
+func (d *Datapath) renewLease(l *weirLease, e *Entry) {
+	if l.Pps != e.PPS || l.Bps != e.BPS {
+		l.Generation++ // new buckets: nobody waits for what was owed at another rate
+		atomic.StoreUint64(&l.PacketTime, 0)
+		atomic.StoreUint64(&l.ByteTime, 0)
+	}
+	atomic.StoreUint64(&l.PacketCost, cost(e.PPS, 1))
+	atomic.StoreUint64(&l.ByteCost, cost(e.BPS, byteScale))
+	atomic.StoreUint64(&l.Interfaces, e.Interfaces)
+	atomic.StoreUint64(&l.Expires, uint64(e.ExpiresAt))
 }
 
 func (d *Datapath) entry(l *weirLease) Entry {
@@ -145,16 +159,31 @@ func (d *Datapath) SetExempt(prefixes []netip.Prefix) error {
 }
 
 // Verdicts returns an interface's packets by reason since the filter was first
-// loaded.
+// loaded. The numbers never go down.
 func (d *Datapath) Verdicts(s Slot) (map[string]uint64, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var sums [len(reasonNames)]uint64
+	for region := range d.batches {
+		for reason := range sums {
+			sums[reason] += atomic.LoadUint64(&d.verdicts[region*MaxSlots+int(s)].ByReason[reason])
+		}
+	}
+	// The buffers come last: a packet that is counted meanwhile is missed, not seen
+	// twice, and the next time it is there.
+	for region := range d.batches {
+		late := d.batches[region].uncounted()
+		for i := range late {
+			if e := &late[i]; int(e.Key&slotMask) == int(s) && int(e.Reason) < len(sums) {
+				sums[e.Reason] += uint64(e.Packet.Packets)
+			}
+		}
+	}
 	out := map[string]uint64{}
 	for reason, name := range reasonNames {
-		var sum uint64
-		for region := range d.batches {
-			sum += atomic.LoadUint64(&d.verdicts[region*MaxSlots+int(s)].ByReason[reason])
-		}
-		if sum > 0 {
-			out[name] = sum
+		d.shown[s][reason] = max(d.shown[s][reason], sums[reason])
+		if n := d.shown[s][reason]; n > 0 {
+			out[name] = n
 		}
 	}
 	return out, nil

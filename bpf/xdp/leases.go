@@ -41,19 +41,31 @@ const (
 
 // leaseTable is the control plane's picture of the filter; guarded by Datapath.mu.
 type leaseTable struct {
-	index      leaseIndex
+	index      leaseIndex // of those that are not listed
+	n          int
 	stages     []stage // by lease
 	free       []uint32
 	signatures []Match // dense, in the order of the map
 	portion    portion
 	read       uint64
-	counts     struct{ exactAny, exactClass, prefixAny, prefixClass, allowSource, allowDestination, wide4, wide6, sources int }
+	counts     struct{ exactAny, exactClass, prefixAny, prefixClass, allowSource, allowDestination, wide4, narrow4, wide6, sources int }
 }
 
 // lease returns the lease of a Match.
 func (d *Datapath) lease(m *Match) (uint32, bool) {
 	k := hashed(keyOf(m), d.seed)
-	return d.table.index.find(d.leases, &k)
+	return d.find(&k)
+}
+
+// find returns the lease with a key. A source is found where the program finds it.
+func (d *Datapath) find(k *hashedKey) (uint32, bool) {
+	if k.isSource4() {
+		i, ok := d.blocklist.lease(k.source[0], d.leases)
+		if ok || d.table.counts.allowSource == 0 { // what else such a key can be of
+			return i, ok
+		}
+	}
+	return d.table.index.find(d.leases, k)
 }
 
 // live are the leases, in the order of their records.
@@ -125,6 +137,9 @@ func (d *Datapath) putPortion(entries []Entry) error {
 	var keys [aheadSize]hashedKey
 	for len(entries) > 0 {
 		n := min(len(entries), aheadSize)
+		if err := d.makeRoom(n); err != nil {
+			return err
+		}
 		d.lookAhead(entries[:n], keys[:n])
 		for i := range n {
 			if err := d.put(&entries[i], &keys[i]); err != nil {
@@ -139,12 +154,12 @@ func (d *Datapath) putPortion(entries []Entry) error {
 func (d *Datapath) put(e *Entry, k *hashedKey) error {
 	t := &d.table
 	s := classify(e.Match, e.Action)
-	i, exists := t.index.find(d.leases, k)
+	i, exists := d.find(k)
 	if exists && t.stages[i] == s {
 		l := &d.leases[i]
 		d.writeLease(i, e, &k.matchKey, l.Wanted == uint8(e.Action) && l.Interfaces == e.Interfaces)
 		if s == stageListed {
-			d.blocklist.renew(l.Source.W[0], i, untilOf(l))
+			d.blocklist.renew(l.Source.W[0], untilOf(l))
 		}
 		return nil
 	}
@@ -160,8 +175,7 @@ func (d *Datapath) put(e *Entry, k *hashedKey) error {
 	i = t.free[len(t.free)-1]
 	d.writeLease(i, e, &k.matchKey, false)
 	t.free = t.free[:len(t.free)-1]
-	t.index.add(i, k.hash)
-	t.stages[i] = s
+	t.enter(i, s, k.hash)
 	t.tally(e.Match, s, 1)
 	if s.filtered() {
 		d.markSource(e.Match.Source)
@@ -172,6 +186,15 @@ func (d *Datapath) put(e *Entry, k *hashedKey) error {
 	}
 	d.publish(e.Match, s, i)
 	return nil
+}
+
+// enter makes a lease known, which a listed one is by being listed.
+func (t *leaseTable) enter(i uint32, s stage, hash uint32) {
+	t.n++
+	t.stages[i] = s
+	if s != stageListed {
+		t.index.add(i, hash)
+	}
 }
 
 // isFull reports whether there is no room for another lease of a stage.
@@ -253,6 +276,7 @@ func (d *Datapath) deletePortion(matches []Match) (n int, err error) {
 			err = errors.Join(err, d.remove(matches[j], i))
 		}
 	}
+	err = errors.Join(err, d.saveRoom())
 	d.writeCounts()
 	return n, err
 }
@@ -301,25 +325,22 @@ func (d *Datapath) unpublish(m Match, s stage) error {
 }
 
 // unlist removes a single source from its set, or from the map for those whose
-// set is full; one of those may move up.
+// sets are full; those that have room then move up.
 func (d *Datapath) unlist(m Match, i uint32) error {
-	moved, isMoved, wasListed := d.blocklist.remove(words(m.Source.Addr())[0], i, func(lease uint32) *weirLease {
-		return &d.leases[lease]
-	})
-	switch {
-	case isMoved:
-		d.table.counts.exactAny--
-		return d.unpublish(d.entry(&d.leases[moved]).Match, stageExact)
-	case !wasListed:
-		d.table.counts.exactAny--
-		return d.unpublish(m, stageExact)
+	moved, wasListed := d.blocklist.remove(words(m.Source.Addr())[0], i, d.leases)
+	d.table.counts.exactAny -= len(moved)
+	if wasListed {
+		return d.leaveExact(moved)
 	}
-	return nil
+	d.table.counts.exactAny--
+	return d.unpublish(m, stageExact)
 }
 
 func (d *Datapath) forget(m Match, i uint32) {
 	t := &d.table
-	t.index.remove(i, hashed(d.leases[i].key(), d.seed).hash)
+	if t.n--; t.stages[i] != stageListed {
+		t.index.remove(i, hashed(d.leases[i].key(), d.seed).hash)
+	}
 	t.tally(m, t.stages[i], -1)
 	t.stages[i] = stageNone
 	d.leases[i] = weirLease{Generation: d.leases[i].Generation}
@@ -349,32 +370,10 @@ func (d *Datapath) sweepPortion(first int, keep func(Entry) bool) (n int, err er
 		}
 	}
 	if n > 0 {
+		err = errors.Join(err, d.saveRoom())
 		d.writeCounts()
 	}
 	return n, err
-}
-
-// Entries calls f with each lease and its counters until f returns false.
-func (d *Datapath) Entries(f func(Entry, Drops) bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	buffered := map[uint32]bool{}
-	for i := range d.batches {
-		d.batches[i].eachListed(func(e *weirNoted) { buffered[d.blocklist.leaseOf(e.Listed)] = true })
-	}
-	for i, s := range d.table.stages {
-		if s == stageNone {
-			continue
-		}
-		l := &d.leases[i]
-		drops := dropsOf(l)
-		if buffered[uint32(i)] {
-			drops = d.drops(uint32(i))
-		}
-		if !f(d.entry(l), drops) {
-			return
-		}
-	}
 }
 
 // Drops returns the counters of one lease.
@@ -385,6 +384,7 @@ func (d *Datapath) Drops(m Match) (Drops, bool) {
 	if !ok {
 		return Drops{}, false
 	}
+	d.blocklist.settleAll(d.leases)
 	return d.drops(i), true
 }
 
@@ -400,7 +400,7 @@ func dropsOf(l *weirLease) Drops {
 func (d *Datapath) Len() (leases, capacity int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.table.index.n, len(d.leases)
+	return d.table.n, len(d.leases)
 }
 
 // tally counts a lease in (+1) or out (-1) of its stage.
@@ -413,6 +413,8 @@ func (t *leaseTable) tally(m Match, s stage, by int) {
 			t.counts.wide6 += by
 		case m.Source.Addr().Is4() && m.Source.Bits() < wideBelow:
 			t.counts.wide4 += by
+		case isNarrow4(m.Source):
+			t.counts.narrow4 += by
 		}
 	}
 	switch {
@@ -435,6 +437,7 @@ func (t *leaseTable) tally(m Match, s stage, by int) {
 func (d *Datapath) writeCounts() {
 	n, c := &d.table.counts, d.control
 	atomic.StoreUint32(&c.Wide4, uint32(n.wide4))
+	atomic.StoreUint32(&c.Narrow4, uint32(n.narrow4))
 	atomic.StoreUint32(&c.Wide6, uint32(n.wide6))
 	atomic.StoreUint32(&c.Any, uint32(n.sources+len(d.table.signatures)))
 	atomic.StoreUint32(&c.AllowSource, uint32(n.allowSource))

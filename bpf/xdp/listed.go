@@ -5,6 +5,40 @@ import (
 	"time"
 )
 
+// Of listed.h: where in the count of a way its packets are.
+const listedPacketsShift = 40
+
+// settle moves the count of a way to its lease. When the drops were is not known:
+// at or before now, in boot time.
+func (b *blocklist) settle(leases []weirLease, s uint32, w int, now time.Duration) {
+	count := &b.counts[s].Of[w]
+	if atomic.LoadUint64(count) == 0 {
+		return
+	}
+	sum := atomic.SwapUint64(count, 0)
+	lease := b.leaseAt(s, w)
+	if int(lease) >= len(leases) {
+		return
+	}
+	l := &leases[lease]
+	atomic.AddUint64(&l.Packets, sum>>listedPacketsShift)
+	atomic.AddUint64(&l.Bytes, sum&(1<<listedPacketsShift-1))
+	atomic.StoreUint64(&l.Last, uint64(now))
+}
+
+// settleAll moves the counts of all ways that have been in use to their leases:
+// those that were counted late for sets of a former number too.
+func (b *blocklist) settleAll(leases []weirLease) {
+	now := BootTime()
+	for size := uint32(listedSetsMin); size <= b.largest; size *= 2 {
+		for s := size; s < 2*size; s++ {
+			for w := range listedWays {
+				b.settle(leases, s, w, now)
+			}
+		}
+	}
+}
+
 // drops returns the counters of a lease, with what is still in the buffers. These
 // are read last: a packet that is counted meanwhile is missed, not seen twice.
 func (d *Datapath) drops(lease uint32) Drops {
@@ -14,7 +48,7 @@ func (d *Datapath) drops(lease uint32) Drops {
 			if d.blocklist.leaseOf(e.Listed) == lease {
 				drops.Packets += uint64(e.Packet.Packets)
 				drops.Bytes += uint64(e.Packet.Length)
-				drops.Last = time.Duration(d.batches[i].Now)
+				drops.Last = max(drops.Last, time.Duration(d.batches[i].Now))
 			}
 		})
 	}
@@ -24,17 +58,20 @@ func (d *Datapath) drops(lease uint32) Drops {
 // eachListed calls f with the packets in a buffer that listed sources sent: they
 // are not yet counted for their leases.
 func (b *weirBatch) eachListed(f func(*weirNoted)) {
-	for i := range min(int(b.N), len(b.Noted)) {
-		if e := &b.Noted[i]; e.Listed != 0 {
+	noted := b.noted()
+	for i := range noted {
+		if e := &noted[i]; e.Listed != 0 {
 			f(e)
 		}
 	}
 }
 
-// countListed counts for their leases what the drained buffers still held.
+// countListed counts for their leases what the ways counted, and what the drained
+// buffers still held.
 func (d *Datapath) countListed(half int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.blocklist.settleAll(d.leases)
 	for i := half * d.cpus; i < (half+1)*d.cpus; i++ {
 		b := &d.batches[i]
 		b.eachListed(func(e *weirNoted) {
@@ -42,9 +79,8 @@ func (d *Datapath) countListed(half int) {
 				l := &d.leases[lease]
 				atomic.AddUint64(&l.Packets, uint64(e.Packet.Packets))
 				atomic.AddUint64(&l.Bytes, uint64(e.Packet.Length))
-				atomic.StoreUint64(&l.Last, b.Now)
+				atomic.StoreUint64(&l.Last, max(l.Last, b.Now))
 			}
 		})
-		b.N, b.Listed = 0, 0
 	}
 }

@@ -122,11 +122,13 @@ struct {
 	__type(value, struct lease);
 } leases SEC(".maps");
 
-/* Which networks have a lease on a source, by hash, a bit each: /24 of IPv4, /64
- * and /48 of IPv6. Most packets are past the leases with it. As much of a half is
- * used as keeps it nearly empty: the less, the better it stays in the cache. */
+/* Which sources have a lease, by hash, three bits each in one word: addresses of
+ * IPv4, and /24 where there are prefixes; /64 and /48 of IPv6. Most packets are past
+ * the leases with it. As much of a half is used as keeps it nearly empty: the less,
+ * the better it stays in the cache. */
 #define PREFILTER_BITS 24
 #define PREFILTER_WORDS (1 << (PREFILTER_BITS - 6))
+#define PREFILTER_NET (1ULL << 32) /* beside a /24, which no address is mistaken for then */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -155,24 +157,35 @@ struct {
 	__type(value, __u64);
 } targeted SEC(".maps");
 
-/* Single IPv4 sources, whatever they send; those whose set is full are in exact. */
+/* Single IPv4 sources, whatever they send; those whose set is full are in the one
+ * beside it, and if that is full as well, in exact. As
+ * many sets are used as the leases need, so that few stay in the cache: n sets are
+ * those from n on. So those of twice as many are filled while packets read these. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1); /* (set at load) listed_sets */
+	__uint(max_entries, 1); /* (set at load) twice as many sets as leases need at most */
 	__type(key, __u32);
 	__type(value, struct listed4);
 } listed SEC(".maps");
 
-/* The lease of each way of listed. A packet that is dropped does not touch it: it
- * is counted for the lease together with others. */
+/* The lease of each way of listed; written by the probe. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1); /* (set at load) listed_sets */
+	__uint(max_entries, 1); /* (set at load) as listed */
 	__type(key, __u32);
 	__type(value, struct lease_set);
 } listed_leases SEC(".maps");
+
+/* What each way of listed lost; written by the program, emptied by the probe. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1); /* (set at load) as listed */
+	__type(key, __u32);
+	__type(value, struct listed_count);
+} listed_counts SEC(".maps");
 
 /* Single sources → lease; not preallocated: an empty filter costs no memory. */
 struct {

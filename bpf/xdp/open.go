@@ -50,7 +50,6 @@ type Datapath struct {
 	sketches  []weirSketch
 	leases    []weirLease
 	scanner   scanner
-	reuse     [MaxSlots]Sources // the memory of the last window's
 	known     knownSources
 	scanned   bool
 	leftovers bool
@@ -58,6 +57,7 @@ type Datapath struct {
 	mu        sync.Mutex // guards what follows
 	blocklist blocklist
 	attached  map[int]*attachment
+	shown     [MaxSlots][len(reasonNames)]uint64 // the last of Verdicts
 	table     leaseTable
 }
 
@@ -134,8 +134,9 @@ func (d *Datapath) spec() (*ebpf.CollectionSpec, error) {
 		"interface_totals": 2 * d.cpus * MaxSlots,
 		"sketches":         2 * d.cpus * MaxSlots,
 		"leases":           d.cfg.MaxLeases,
-		"listed":           listedSets(d.cfg.MaxLeases),
-		"listed_leases":    listedSets(d.cfg.MaxLeases),
+		"listed":           2 * int(listedSets(d.cfg.MaxLeases)),
+		"listed_leases":    2 * int(listedSets(d.cfg.MaxLeases)),
+		"listed_counts":    2 * int(listedSets(d.cfg.MaxLeases)),
 		"exact":            d.cfg.MaxLeases,
 		"prefixes":         d.cfg.MaxPrefixes,
 		"allowed":          d.cfg.MaxPrefixes,
@@ -159,7 +160,7 @@ func (d *Datapath) spec() (*ebpf.CollectionSpec, error) {
 
 var mapNames = []string{
 	"control_page", "slots", "sources4", "sources6", "dirty4", "dirty6", "batches", "verdicts", "targets", "interface_totals", "sketches",
-	"leases", "listed", "listed_leases", "prefilter", "wide4", "targeted", "exact", "prefixes", "allowed", "signatures", "buckets", "established", "meters", "exempt",
+	"leases", "listed", "listed_leases", "listed_counts", "prefilter", "wide4", "targeted", "exact", "prefixes", "allowed", "signatures", "buckets", "established", "meters", "exempt",
 }
 
 // sectionNames are the maps that the program refers to by a section.
@@ -221,7 +222,7 @@ func (d *Datapath) mapMemory() (err error) {
 		return err
 	}
 	d.control = &control[0]
-	var errs [16]error
+	var errs [17]error
 	d.slots, errs[0] = view[weirSlot](d, "slots")
 	sources4, err4 := view[weirSet4](d, "sources4")
 	sources6, err6 := view[weirSet6](d, "sources6")
@@ -231,11 +232,12 @@ func (d *Datapath) mapMemory() (err error) {
 	errs[7], errs[8] = err4, err6
 	d.batches, errs[9] = view[weirBatch](d, "batches")
 	d.blocklist.leases, errs[10] = view[weirLeaseSet](d, "listed_leases")
+	d.blocklist.counts, errs[15] = view[weirListedCount](d, "listed_counts")
 	d.blocklist.sets, errs[11] = view[weirListed4](d, "listed")
-	d.blocklist.prefilter, errs[12] = view[uint64](d, "prefilter")
+	d.blocklist.words, errs[12] = view[uint64](d, "prefilter")
 	d.blocklist.targeted, errs[13] = view[uint64](d, "targeted")
 	d.blocklist.wide4, errs[14] = view[uint64](d, "wide4")
-	d.verdicts, errs[15] = view[weirOutcomes](d, "verdicts")
+	d.verdicts, errs[16] = view[weirOutcomes](d, "verdicts")
 	d.targets, errs[3] = view[weirTarget](d, "targets")
 	d.totals, errs[4] = view[weirTotals](d, "interface_totals")
 	d.sketches, errs[5] = view[weirSketch](d, "sketches")
@@ -243,8 +245,8 @@ func (d *Datapath) mapMemory() (err error) {
 	if err := errors.Join(errs[:]...); err != nil {
 		return err
 	}
-	d.tables[0] = newSourceTable(4, d.ways4/setWays, sources4, dirty4)
-	d.tables[1] = newSourceTable(6, d.ways6/setWays, sources6, dirty6)
+	d.tables[0] = newSourceTable(4, d.cpus, d.ways4/setWays, sources4, dirty4)
+	d.tables[1] = newSourceTable(6, d.cpus, d.ways6/setWays, sources6, dirty6)
 	return nil
 }
 

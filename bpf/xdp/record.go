@@ -2,7 +2,6 @@ package xdp
 
 import (
 	"encoding/binary"
-	"iter"
 	"net/netip"
 )
 
@@ -12,7 +11,6 @@ type record struct {
 	address [2]uint64 // of IPv4, the lower half of the first
 	counts  uint64    // packets and bytes, or a bitmap of port pairs
 	key     uint32
-	home    uint32 // the set where its source's records are joined
 }
 
 func (r *record) packets() uint64 { return r.counts >> byteBits }
@@ -28,16 +26,20 @@ func (r *record) isSource(o *record) bool {
 // join adds o, which is of the same source and kind, and reports whether there was
 // room for it.
 func (r *record) join(o *record) bool {
-	if r.kind() == kindPairs {
-		r.counts |= o.counts
-		return true
+	sum, ok := joinCounts(uint64(r.key), r.counts, o.counts)
+	if ok {
+		r.counts = sum
 	}
-	const full = 1<<63 | 1<<(byteBits-1) // half of what either count can hold
-	if (r.counts|o.counts)&full != 0 {
-		return false
+	return ok
+}
+
+// joinCounts joins the counts of two records of one source and kind, whose key this is,
+// and reports whether there was room for that.
+func joinCounts(key, a, b uint64) (uint64, bool) {
+	if key>>kindShift&kindPairs != 0 {
+		return a | b, true
 	}
-	r.counts += o.counts
-	return true
+	return a + b, (a|b)&fullCounts == 0
 }
 
 func (r *record) addr() netip.Addr {
@@ -75,61 +77,10 @@ func (c *Counters) add(kind int, packets, bytes uint64) {
 	}
 }
 
-// Sources are the sources of one window. A flood has a million, of which few are
-// ever looked at by name: they stay as small as they were counted until then.
-type Sources struct {
-	records []record // those of a source follow each other
-	starts  []uint32 // by source: its first record
-	list    []Source // of SourcesOf
-}
-
-// SourcesOf returns sources that did not come from a data plane.
-func SourcesOf(list []Source) Sources { return Sources{list: list} }
-
-// Len returns how many there are.
-func (s *Sources) Len() int { return len(s.starts) + len(s.list) }
-
-// At returns source i, from 0 to Len-1.
-func (s *Sources) At(i int) (source Source) {
-	s.read(i, &source)
-	return source
-}
-
-// All returns the sources with their positions. What a position yields is
-// overwritten by the next.
-func (s *Sources) All() iter.Seq2[int, *Source] {
-	return func(yield func(int, *Source) bool) {
-		var source Source
-		for i := range s.Len() {
-			s.read(i, &source)
-			if !yield(i, &source) {
-				return
-			}
-		}
+// conversed returns the packets that only come after a handshake.
+func (r *record) conversed() uint64 {
+	if r.kind()&^kindDropped != classTCPOther {
+		return 0
 	}
-}
-
-func (s *Sources) read(i int, into *Source) {
-	if i >= len(s.starts) {
-		*into = s.list[i-len(s.starts)]
-		return
-	}
-	end := len(s.records)
-	if i+1 < len(s.starts) {
-		end = int(s.starts[i+1])
-	}
-	records := s.records[s.starts[i]:end]
-	*into = Source{Address: records[0].addr()}
-	for j := range records {
-		records[j].addTo(into)
-	}
-}
-
-// reset empties it, and keeps the memory for the next window unless that was a
-// flood's which is over.
-func (s *Sources) reset() {
-	if cap(s.records) > 1<<16 && cap(s.records) > 8*len(s.records) {
-		*s = Sources{}
-	}
-	s.records, s.starts = s.records[:0], s.starts[:0]
+	return r.packets()
 }

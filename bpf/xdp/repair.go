@@ -21,8 +21,7 @@ func (t *leaseTable) rebuild(d *Datapath) error {
 		}
 		e := d.entry(l)
 		s := classify(e.Match, e.Action)
-		t.index.add(uint32(i), hashed(l.key(), d.seed).hash)
-		t.stages[i] = s
+		t.enter(uint32(i), s, hashed(l.key(), d.seed).hash)
 		t.tally(e.Match, s, 1)
 		if s == stageSignature {
 			t.signatures = append(t.signatures, e.Match)
@@ -33,15 +32,17 @@ func (t *leaseTable) rebuild(d *Datapath) error {
 	if err := d.dropStale(); err != nil {
 		return err
 	}
+	d.blocklist.adopt(d.control)
+	d.blocklist.settleAll(d.leases)
+	d.blocklist.largest = d.blocklist.size
 	listed := make([]bool, len(d.leases))
-	d.blocklist.repair(func(word, lease uint32) (uint32, bool) {
-		if !d.isListed(word, lease) {
+	d.blocklist.repair(d.leases, func(word, lease uint32) (uint32, bool) {
+		if !d.isListed(word, lease) || listed[lease] {
 			return 0, false
 		}
 		listed[lease] = true
 		return untilOf(&d.leases[lease]), true
 	})
-	d.rebuildPrefilter()
 	for i, m := range d.live() {
 		if s := t.stages[i]; s != stageSignature && !listed[i] {
 			d.publish(m, s, i)
@@ -50,6 +51,7 @@ func (t *leaseTable) rebuild(d *Datapath) error {
 	if err := d.flush(); err != nil {
 		return err
 	}
+	d.rebuildPrefilter()
 	if err := d.writeSignatures(); err != nil {
 		return err
 	}

@@ -1,319 +1,294 @@
 package xdp
 
 import (
+	"math"
 	"math/bits"
 	"net/netip"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 )
 
-// scanner reads the records of an ended window: once in the tables, to count them and
-// to copy those in use, and once more to join those of each source.
-//
-// A source has its records in one set, its home, on every CPU that saw it: so the
-// sources of a few neighbouring sets, a group, are joined among themselves, in a
-// table that stays in the processor's nearest memory. Where the home was full on a
-// CPU, records are elsewhere. The first reading finds these strays, and the second
-// joins them where they belong.
+// scanner reads the records of an ended window. A source has all its records within
+// one block of neighbouring sets, the same on every CPU: so a block of all CPUs is
+// read, its sources joined, counted and listed, while it is in the processor's
+// nearest memory, and nothing is read twice.
 type scanner struct {
 	windows [MaxSlots]*Window // nil: of an interface that has gone
-	tallies [MaxSlots]tally
+	slots   uint64            // bit by slot: it has a window
+	half    int
+	flood   bool // there is much to read
 	tables  [2]tableScan
+	parts   []part // in the order of the list of sources
 
-	here       []joined // the records of one group
-	index      []uint32 // by hash: a source's first record in here, plus one
+	readers    []*reader
 	conversing []netip.Addr
 }
 
-// joined is a record of the group that is being joined.
-type joined struct {
-	record
-	next  uint32 // the source's next record in here, plus one
-	first bool   // it is the source's first
-}
-
-// tableScan is what the first reading of a table leaves for the second.
+// tableScan is what is to be read of a table.
 type tableScan struct {
-	used   []uint64 // groups of sets in use, as in sourceTable.dirty
-	words  []uint64 // their records, as in the table, by group
-	ends   []int    // by group in use: where its records in words end
-	strays []record
-	next   []int32  // by stray: the next with the same home, plus one
-	first  []int32  // by group: its first stray, plus one; 0: none
-	homes  []uint64 // groups that have strays, like used
+	used []uint64 // groups of sets in use on any CPU, as in sourceTable.dirty
+	late []late   // by block
+	// carrying has a bit for each block with records that may outlive the window; a
+	// byte belongs to a word of used.
+	carrying []uint8
 }
 
-// begin prepares for a half's windows.
-func (s *scanner) begin(windows []Window) {
-	s.windows = [MaxSlots]*Window{}
+// part is a range of a table, which one goroutine reads. What ranges there are
+// depends on the table only, and so does the order of the sources.
+type part struct {
+	table    int
+	from, to int // words of the dirty map
+	lists    [MaxSlots]*list
+}
+
+const (
+	tableParts  = 16   // of each table
+	maxReaders  = 8    // more would wait for memory, not for a CPU
+	floodGroups = 2048 // of sets in use: up to so many, one thread reads them
+)
+
+// reader reads parts, one after the other.
+type reader struct {
+	*Datapath
+	part       *part
+	sums       [MaxSlots << kindBits]volume // by kind and slot, as in a record's key
+	seen       uint64                       // bit by slot: the block that is being read has records of it
+	kinds      [MaxSlots]uint32             // of what kinds: bit by kind
+	sketches   [MaxSlots]*sketches
+	conversing []netip.Addr
+	carries    bool // the block has records that may outlive the window
+	hashKey    uint64
+	mostListed int // sources per list, but for the heaviest
+
+	four   joiner4
+	six    joiner6
+	linked []record // of one source
+}
+
+type volume struct{ packets, bytes uint64 }
+
+// scanSources reads the tables.
+func (d *Datapath) scanSources(windows []Window, half int) {
+	s := &d.scanner
+	s.begin(d, windows, half)
+	groups := 0
+	for i := range d.tables {
+		groups += d.look(&d.tables[i], &s.tables[i], half)
+	}
+	s.flood = groups > floodGroups
+	s.share(len(s.parts), func(worker, i int) { s.readers[worker].read(&s.parts[i]) })
+	s.end()
+}
+
+// clearSources empties the tables for the window after the next.
+func (d *Datapath) clearSources(half int) {
+	s := &d.scanner
+	s.share(len(d.tables)*d.cpus, func(_, i int) {
+		table, cpu := i%len(d.tables), i/len(d.tables)
+		d.tables[table].clear(half*d.cpus+cpu, half, d.cpus, s.tables[table].carrying)
+	})
+}
+
+// share does n pieces of work, of which no two touch the same, and calls f with the
+// number of the worker and of the piece. If there is much to do, several CPUs do it: the
+// program runs in softirqs, which come before any thread, and the sooner this ends, the
+// less of the packets' memory it pushes out of the caches. For few records a second
+// thread is not worth waking.
+func (s *scanner) share(n int, f func(worker, i int)) {
+	if !s.flood || len(s.readers) == 1 {
+		for i := range n {
+			f(0, i)
+		}
+		return
+	}
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for worker := range s.readers {
+		workers.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				f(worker, i)
+			}
+		})
+	}
+	workers.Wait()
+}
+
+// mostListed is how many sources each part of a table lists, so that all parts together
+// list Config.MaxSources. Sources are spread evenly, but for chance.
+func (d *Datapath) mostListed() int {
+	if d.cfg.MaxSources == 0 {
+		return math.MaxInt
+	}
+	parts := min(tableParts, d.tables[0].dirtyWords(), d.tables[1].dirtyWords())
+	return d.cfg.MaxSources/parts*5/4 + 1024
+}
+
+func (s *scanner) begin(d *Datapath, windows []Window, half int) {
+	if s.readers == nil {
+		for range min(runtime.GOMAXPROCS(0), maxReaders) {
+			s.readers = append(s.readers, &reader{Datapath: d, hashKey: mix(d.seed) | 1, mostListed: d.mostListed()})
+		}
+		for i := range d.tables {
+			words := d.tables[i].dirtyWords()
+			s.tables[i].used = make([]uint64, words)
+			s.tables[i].carrying = make([]uint8, words)
+			for p := range tableParts {
+				s.parts = append(s.parts, part{table: i, from: words * p / tableParts, to: words * (p + 1) / tableParts})
+			}
+		}
+	}
+	s.half, s.slots, s.windows = half, 0, [MaxSlots]*Window{}
 	for i := range windows {
+		s.slots |= 1 << windows[i].Slot
 		s.windows[windows[i].Slot] = &windows[i]
 	}
-	clear(s.tallies[:])
+	for i := range s.parts {
+		for _, l := range s.parts[i].lists {
+			if l != nil {
+				l.reset()
+			}
+		}
+	}
+	for _, r := range s.readers {
+		clear(r.sums[:])
+		r.sketches = [MaxSlots]*sketches{}
+		r.conversing = r.conversing[:0]
+	}
 	s.conversing = s.conversing[:0]
 }
 
-// count is the first reading: totals, sketches, and what is not at home.
-func (d *Datapath) count(t *sourceTable, half int) {
-	x := &d.scanner.tables[t.number()]
-	x.reset(t, d.dirtyOf(t, half))
-	for word, used := range x.used {
-		for ; used != 0; used &= used - 1 {
-			first := word*wordSets + bits.TrailingZeros64(used)*dirtySets
-			for cpu := range d.cpus {
-				d.countGroup(t, x, t.setsOf(half*d.cpus+cpu, first), first)
-			}
-			x.ends = append(x.ends, len(x.words))
-		}
-	}
-	d.countLate(t, x, half)
-}
-
-// dirtyOf returns which groups of sets any CPU has used.
-func (d *Datapath) dirtyOf(t *sourceTable, half int) []uint64 {
+// look finds what there is to read in a table, and returns how many groups of sets.
+func (d *Datapath) look(t *sourceTable, x *tableScan, half int) (groups int) {
 	n := t.dirtyWords()
-	used := d.scanner.tables[t.number()].used[:0]
-	for word := range n {
-		var all uint64
-		for cpu := range d.cpus {
-			all |= t.dirty[(half*d.cpus+cpu)*n+word]
-		}
-		used = append(used, all)
-	}
-	return used
-}
-
-func (x *tableScan) reset(t *sourceTable, used []uint64) {
-	if x.first == nil {
-		x.first = make([]int32, (t.sets+dirtySets-1)/dirtySets)
-		x.homes = make([]uint64, t.dirtyWords())
-	}
-	for i := range x.strays {
-		x.first[x.strays[i].home] = 0
-	}
-	clear(x.homes)
-	if cap(x.words) > 1<<16 && cap(x.words) > 8*len(x.words) {
-		x.words = nil // the memory of a flood that is over
-	}
-	x.used, x.words, x.ends, x.strays, x.next = used, x.words[:0], x.ends[:0], x.strays[:0], x.next[:0]
-}
-
-// countGroup counts a group of sets of one CPU, and copies what is at home.
-func (d *Datapath) countGroup(t *sourceTable, x *tableScan, words []uint64, first int) {
-	s := &d.scanner
-	begin := len(x.words)
-	x.words = compact(x.words, words, t.stride, t.keyAt)
-	taken, kept := x.words[begin:], 0
-	for i := 0; i < len(taken); i += t.stride {
-		key, counts := taken[i+t.keyAt]>>t.keyShift, taken[i+t.stride-1]
-		slot := key & slotMask
-		if s.windows[slot] == nil || counts == 0 {
-			continue // of an interface that has gone, or carried over and idle
-		}
-		h := t.hashAt(taken, i, d.seed)
-		s.tallies[slot].add(h, key, counts)
-		if home := t.home(h); home/dirtySets != first/dirtySets {
-			x.stray(t.read(taken, i), home/dirtySets)
-			continue
-		}
-		if kept != i {
-			copy(taken[kept:kept+t.stride], taken[i:i+t.stride])
-		}
-		kept += t.stride
-	}
-	x.words = x.words[:begin+kept]
-}
-
-// compact appends the records that are in use. How many of a set are cannot be
-// predicted, so it asks by arithmetic: a wrong guess would cost more than a copy.
-func compact(to, from []uint64, stride, keyAt int) []uint64 {
-	n := len(to)
-	to = slices.Grow(to, len(from))[:n+len(from)]
-	at := to[n:]
-	if stride == 2 {
-		for ; len(from) >= 2 && len(at) >= 2; from = from[2:] {
-			at[0], at[1] = from[0], from[1]
-			at = at[2*inUse(from[0]):]
-		}
-	} else {
-		for ; len(from) >= 4 && len(at) >= 4; from = from[4:] {
-			at[0], at[1], at[2], at[3] = from[0], from[1], from[2], from[3]
-			at = at[4*inUse(from[keyAt]):]
-		}
-	}
-	return to[:len(to)-len(at)]
-}
-
-// inUse returns 1 for a word that is not 0.
-func inUse(word uint64) uint64 { return (word | -word) >> 63 }
-
-// tally is what one interface's records add up to.
-type tally struct {
-	kinds    [kindMask + 1]struct{ packets, bytes uint64 }
-	sketches *sketches
-}
-
-// add counts a record of the source with a hash.
-func (s *tally) add(hash, key, counts uint64) {
-	kind := key >> kindShift & kindMask
-	sum := &s.kinds[kind]
-	sum.packets += counts >> byteBits
-	sum.bytes += counts & (1<<byteBits - 1)
-	if s.sketches == nil {
-		s.sketches = &sketches{}
-	}
-	s.sketches.note(hash, int(kind))
-}
-
-// stray keeps a record for the group where it belongs.
-func (x *tableScan) stray(r record, home int) {
-	r.home = uint32(home)
-	x.strays = append(x.strays, r)
-	x.next = append(x.next, x.first[home])
-	x.first[home] = int32(len(x.strays))
-	x.homes[home/64] |= 1 << (home & 63)
-}
-
-// countLate counts the packets that were in a buffer when the window ended.
-func (d *Datapath) countLate(t *sourceTable, x *tableScan, half int) {
+	clear(x.used)
+	clear(x.carrying)
 	for cpu := range d.cpus {
-		b := &d.batches[half*d.cpus+cpu]
-		for i := range min(int(b.N), len(b.Noted)) {
-			e := &b.Noted[i]
-			if e.Packet.Family != t.family {
-				continue
-			}
-			a := e.Packet.Src.W
-			r := record{key: uint32(e.Key), counts: uint64(e.Packet.Packets)<<byteBits | uint64(e.Packet.Length)}
-			r.address[0] = uint64(a[0])
-			if t.family == 6 {
-				r.key |= keyFamily6
-				r.address = [2]uint64{uint64(a[1])<<32 | uint64(a[0]), uint64(a[3])<<32 | uint64(a[2])}
-			}
-			if d.scanner.windows[r.slot()] == nil {
-				continue
-			}
-			h := t.hash(&r, d.seed)
-			d.scanner.tallies[r.slot()].add(h, uint64(r.key), r.counts)
-			x.stray(r, t.home(h)/dirtySets)
-			if e.Packet.Ports != 0 {
-				r.key = r.key&(keyFamily6|keyUsed|slotMask) | kindPairs<<kindShift
-				r.counts = e.pairBit(d.seed)
-				x.stray(r, t.home(h)/dirtySets)
-			}
+		for word, dirty := range t.dirty[(half*d.cpus+cpu)*n:][:n] {
+			x.used[word] |= dirty
 		}
 	}
+	x.late = d.lateOf(t, x.late[:0], half)
+	slices.SortFunc(x.late, func(a, b late) int { return a.block - b.block })
+	for _, l := range x.late {
+		x.used[l.block/wordBlocks] |= 1 << (l.block % wordBlocks * blockGroups)
+	}
+	for _, used := range x.used {
+		groups += bits.OnesCount64(used)
+	}
+	return groups
 }
 
-// pairBit is the bit of a packet's ports in a bitmap of pairs; that of sources.h.
-func (e *weirNoted) pairBit(seed uint64) uint64 {
-	return 1 << ((uint64(bits.ReverseBytes32(e.Packet.Ports)) + seed) * pairMultiplier >> 58)
-}
-
-// total writes what the first reading counted.
-func (s *scanner) total() {
+// end gives the windows what the readers have found.
+func (s *scanner) end() {
 	for slot, w := range s.windows {
 		if w == nil {
 			continue
 		}
-		for kind, sum := range s.tallies[slot].kinds[:kindPairs] {
-			w.Totals.add(kind, sum.packets, sum.bytes)
+		for _, r := range s.readers {
+			for kind := range kindPairs {
+				sum := &r.sums[kind<<kindShift|slot]
+				w.Totals.add(kind, sum.packets, sum.bytes)
+			}
+			w.sketches = w.sketches.merge(r.sketches[slot])
 		}
-		w.sketches = s.tallies[slot].sketches
+		for i := range s.parts {
+			if l := s.parts[i].lists[slot]; l != nil && l.len() > 0 {
+				w.Sources.lists = append(w.Sources.lists, l)
+			}
+		}
+	}
+	for _, r := range s.readers {
+		s.conversing = append(s.conversing, r.conversing...)
 	}
 }
 
-// joinTable is the second reading: the sources, group by group.
-func (d *Datapath) joinTable(t *sourceTable) {
-	s := &d.scanner
-	x := &s.tables[t.number()]
-	begin, groups := 0, 0
-	for word, used := range x.used {
-		for all := used | x.homes[word]; all != 0; all &= all - 1 {
-			bit := bits.TrailingZeros64(all)
-			end := begin
-			if used>>bit&1 != 0 {
-				end = x.ends[groups]
-				groups++
+// read reads one part.
+func (r *reader) read(p *part) {
+	t, x := &r.tables[p.table], &r.scanner.tables[p.table]
+	r.part = p
+	for word := p.from; word < p.to; word++ {
+		for used := x.used[word]; used != 0; {
+			at := bits.TrailingZeros64(used) / blockGroups * blockGroups
+			block, groups := word*wordBlocks+at/blockGroups, uint8(used>>at)
+			used &^= 0xff << at
+			r.carries = false
+			if t.family == 4 {
+				r.block4(t, block, groups)
+			} else {
+				r.block6(t, block, groups)
 			}
-			n := (end - begin) / t.stride
-			for i := x.first[word*64+bit]; i != 0; i = x.next[i-1] {
-				n++
+			if r.carries {
+				x.carrying[word] |= 1 << (block % wordBlocks)
 			}
-			s.open(n)
-			for i := begin; i < end; i += t.stride {
-				r := t.read(x.words, i)
-				s.meet(&r, t.hash(&r, d.seed))
-			}
-			for i := x.first[word*64+bit]; i != 0; i = x.next[i-1] {
-				r := &x.strays[i-1]
-				s.meet(r, t.hash(r, d.seed))
-			}
-			s.emit()
-			begin = end
-		}
-	}
-}
-
-// emit appends the sources of a group to their windows.
-func (s *scanner) emit() {
-	for i := range s.here {
-		r := &s.here[i]
-		if !r.first {
-			continue // goes out with its source
-		}
-		out := &s.windows[r.slot()].Sources
-		out.starts = append(out.starts, uint32(len(out.records)))
-		out.records = append(out.records, r.record)
-		conversed := r.conversed()
-		for next := r.next; next != 0; next = s.here[next-1].next {
-			o := &s.here[next-1].record
-			out.records = append(out.records, *o)
-			conversed += o.conversed()
-		}
-		if conversed >= establishedPackets {
-			s.conversing = append(s.conversing, r.addr())
 		}
 	}
 }
 
-// open begins a group of n records.
-func (s *scanner) open(n int) {
-	size := 2 << bits.Len(uint(n))
-	s.here, s.index = s.here[:0], slices.Grow(s.index[:0], size)[:size]
-	clear(s.index)
+// lateIn returns the late records of a block.
+func (x *tableScan) lateIn(block int) []late {
+	if len(x.late) == 0 {
+		return nil
+	}
+	by := func(l late, block int) int { return l.block - block }
+	from, _ := slices.BinarySearchFunc(x.late, block, by)
+	to, _ := slices.BinarySearchFunc(x.late, block+1, by)
+	return x.late[from:to]
 }
 
-// meet takes in a record: joined with one of its source and kind, if there is one.
-func (s *scanner) meet(r *record, hash uint64) {
-	mask := uint64(len(s.index) - 1)
-	i := hash >> 40 & mask
-	for ; s.index[i] != 0; i = (i + 1) & mask {
-		j := s.index[i] - 1
-		if !s.here[j].isSource(r) {
-			continue
-		}
-		for {
-			h := &s.here[j]
-			if (h.key^r.key)&^keyRetired == 0 && h.join(r) {
-				return
-			}
-			if h.next == 0 {
-				break
-			}
-			j = h.next - 1
-		}
-		s.here = append(s.here, joined{record: *r})
-		s.here[j].next = uint32(len(s.here))
+// tell counts a record, or several of the same key, and reports whether their interface
+// has a window.
+func (r *reader) tell(key uint64, v volume) bool {
+	kind, slot := key>>kindShift&kindMask, key&slotMask
+	if kind == classTCPOther {
+		r.carries = true
+	}
+	if v == (volume{}) || r.scanner.slots>>slot&1 == 0 {
+		return false // carried over and idle, or of an interface that has gone
+	}
+	r.seen |= 1 << slot
+	r.kinds[slot] |= 1 << kind
+	sum := &r.sums[key%(MaxSlots<<kindBits)]
+	sum.packets += v.packets
+	sum.bytes += v.bytes
+	return true
+}
+
+// volumeOf is what the counts of a record say.
+func volumeOf(counts uint64) volume { return volume{counts >> byteBits, counts & byteMask} }
+
+// list returns the list of sources of a slot, in the part that is being read.
+func (r *reader) list(slot int) *list {
+	l := r.part.lists[slot]
+	if l == nil {
+		l = &list{}
+		r.part.lists[slot] = l
+	}
+	return l
+}
+
+// emitRecords lists a source of which there are several records, or one of IPv6.
+func (r *reader) emitRecords(records []record) {
+	slot := records[0].slot()
+	if r.scanner.slots>>slot&1 == 0 {
 		return
 	}
-	s.here = append(s.here, joined{record: *r, first: true})
-	s.index[i] = uint32(len(s.here))
-}
-
-// conversed returns the packets that only come after a handshake.
-func (r *record) conversed() uint64 {
-	if r.kind()&^kindDropped != classTCPOther {
-		return 0
+	conversed, l := uint64(0), r.list(slot)
+	sent := false
+	for i := range records {
+		sent = sent || records[i].counts != 0
+		conversed += records[i].conversed()
 	}
-	return r.packets()
+	switch {
+	case !sent: // all are carried over and idle
+	case l.len() < r.mostListed || l.offer(records):
+		l.starts = append(l.starts, uint32(len(l.records)))
+		l.records = append(l.records, records...)
+	default:
+		l.more++
+	}
+	if conversed >= establishedPackets {
+		r.conversing = append(r.conversing, records[0].addr())
+	}
 }

@@ -33,20 +33,66 @@ type sketches struct {
 	hasAll, hasSYN, hasACK bool
 }
 
-// note enters a source of the table. It costs nothing per packet.
-func (s *sketches) note(h uint64, kind int) {
-	i := h & (sketchSize - 1)
-	rank := byte(min(bits.TrailingZeros64(h>>sketchBits)+1, maxRank))
+// Bits of kinds.
+const (
+	kindsSYN    = 1<<classSYN | 1<<(classSYN|kindDropped)
+	kindsSYNACK = 1<<classSYNACK | 1<<(classSYNACK|kindDropped)
+)
+
+// note enters a source that sent packets of some kinds, which are bits.
+func (s *sketches) note(hash uint64, kinds uint32) {
+	hash /= blockSets
+	i := hash % sketchSize
+	rank := byte(min(bits.TrailingZeros64(hash/sketchSize)+1, maxRank))
 	s.all[i] = max(s.all[i], rank)
 	s.hasAll = true
-	switch kind &^ kindDropped {
-	case classSYN:
+	if kinds&kindsSYN != 0 {
 		s.syn[i] = max(s.syn[i], rank)
 		s.hasSYN = true
-	case classSYNACK:
+	}
+	if kinds&kindsSYNACK != 0 {
 		s.synack[i] = max(s.synack[i], rank)
 		s.hasACK = true
 	}
+}
+
+// merge returns what both have seen; either may be nil.
+func (s *sketches) merge(o *sketches) *sketches {
+	if s == nil {
+		return o
+	}
+	if o != nil {
+		mergeRegisters(s.all[:], o.all[:])
+		mergeRegisters(s.syn[:], o.syn[:])
+		mergeRegisters(s.synack[:], o.synack[:])
+		s.hasAll, s.hasSYN, s.hasACK = s.hasAll || o.hasAll, s.hasSYN || o.hasSYN, s.hasACK || o.hasACK
+	}
+	return s
+}
+
+// sketchOf returns the sketches of a slot.
+func (r *reader) sketchOf(slot int) *sketches {
+	if r.sketches[slot] == nil {
+		r.sketches[slot] = &sketches{}
+	}
+	return r.sketches[slot]
+}
+
+// sketchBlock enters all sources of a block at once, if it can. Where a block is are
+// bits of the hash that its sources share, and in a large table a sketch asks for no
+// other: its register is chosen by the lowest of them, and its rank by the next, unless
+// these are all 0.
+func (r *reader) sketchBlock(block int) bool {
+	known := block/sketchSize != 0
+	for slots := r.seen; slots != 0; slots &= slots - 1 {
+		slot := bits.TrailingZeros64(slots)
+		if known {
+			r.sketchOf(slot).note(uint64(block)*blockSets, r.kinds[slot])
+		}
+		r.kinds[slot] = 0
+	}
+	r.seen = 0
+	return known
 }
 
 // sketch completes the window's sketches: sources that found no place are in the

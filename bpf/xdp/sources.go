@@ -18,10 +18,18 @@ const (
 	kindDropped = 8
 	kindPairs   = 16
 	byteBits    = 40
+	byteMask    = 1<<byteBits - 1
 	// pairMultiplier is 2^64 over the golden ratio.
 	pairMultiplier = 0x9e3779b97f4a7c15
 	dirtySets      = 8
 	wordSets       = dirtySets * 64 // sets that one word of the dirty map stands for
+	kindBits       = 5
+	blockSets      = 64
+	blockGroups    = blockSets / dirtySets
+	wordBlocks     = wordSets / blockSets
+	groupRecords   = dirtySets * setWays
+	blockRecords   = blockSets * setWays
+	fullCounts     = 1<<63 | 1<<(byteBits-1) // half of what either count can hold
 )
 
 // What a flood cannot push out: sources that converse keep their records from
@@ -41,18 +49,24 @@ type sourceTable struct {
 	keyAt    int // of them, the one with the key, above
 	keyShift int // so many bits
 	words    []uint64
+	four     []record4 // words, if they are of IPv4
 	dirty    []uint64
-	ages     [2][]uint8 // by record of the half: idle windows of a record that is carried over
+	ages     [2][][]uint8 // by half, CPU and record: idle windows of a record that is carried over
 }
 
-func newSourceTable[S any](family uint8, sets int, table []S, dirty []uint64) sourceTable {
+func newSourceTable[S any](family uint8, cpus, sets int, table []S, dirty []uint64) sourceTable {
 	n := int(unsafe.Sizeof(table[0])) / 8
 	t := sourceTable{
 		family: family, sets: sets, stride: n / setWays, keyShift: keyShift4, dirty: dirty,
 		words: unsafe.Slice((*uint64)(unsafe.Pointer(&table[0])), n*len(table)),
 	}
+	for half := range t.ages {
+		t.ages[half] = make([][]uint8, cpus)
+	}
 	if family == 6 {
 		t.keyAt, t.keyShift = 2, 0
+	} else {
+		t.four = unsafe.Slice((*record4)(unsafe.Pointer(&table[0])), setWays*len(table))
 	}
 	return t
 }
@@ -69,16 +83,15 @@ func (t *sourceTable) dirtyWords() int { return dirtyWords(t.sets) }
 
 func dirtyWords(sets int) int { return (sets + wordSets - 1) / wordSets }
 
-// setsOf returns the words of the group of sets of a region that begins with first.
-func (t *sourceTable) setsOf(region, first int) []uint64 {
-	n := setWays * t.stride
-	return t.words[(region*t.sets+first)*n:][:min(dirtySets, t.sets-first)*n]
+// wordsOf returns the words of n sets of a region, or as many as there are from first on.
+func (t *sourceTable) wordsOf(region, first, n int) []uint64 {
+	size := setWays * t.stride
+	return t.words[(region*t.sets+first)*size:][:min(n, t.sets-first)*size]
 }
 
-// set returns the words of one set.
-func (t *sourceTable) set(region, set int) []uint64 {
-	n := setWays * t.stride
-	return t.words[(region*t.sets+set)*n:][:n]
+// group4 returns the records of the group of sets of a region that begins with first.
+func (t *sourceTable) group4(region, first int) []record4 {
+	return t.four[(region*t.sets+first)*setWays:][:min(dirtySets, t.sets-first)*setWays]
 }
 
 // read returns the record at a place in some of the table's words.
@@ -93,18 +106,13 @@ func (t *sourceTable) read(words []uint64, i int) record {
 	return r
 }
 
-// hashAt is hash of the record at a place in some of the table's words.
-func (t *sourceTable) hashAt(words []uint64, i int, seed uint64) uint64 {
-	if t.family == 4 {
-		return mix(words[i]&(slotMask<<keyShift4|(1<<keyShift4-1)) + seed)
-	}
-	return mix(mix(words[i]+seed) ^ words[i+1] ^ words[i+2]&slotMask<<56)
-}
+// hash4 is the hash of the source of a record4's word.
+func hash4(word, seed uint64) uint64 { return mix(word&source4Mask + seed) }
 
 func (t *sourceTable) hash(r *record, seed uint64) uint64 {
 	slot := uint64(r.key & slotMask)
 	if t.family == 4 {
-		return mix((slot<<keyShift4 | r.address[0]) + seed)
+		return hash4(slot<<keyShift4|r.address[0], seed)
 	}
 	return mix(mix(r.address[0]+seed) ^ r.address[1] ^ slot<<56)
 }
@@ -112,49 +120,42 @@ func (t *sourceTable) hash(r *record, seed uint64) uint64 {
 // home is the first of the two sets of the source with a hash.
 func (t *sourceTable) home(hash uint64) int { return int(uint32(hash)) & (t.sets - 1) }
 
-// clear empties a half for the window after the next, except for the places of
-// sources that converse: a flood that comes first must not push them into Other.
-func (t *sourceTable) clear(half, cpus int) {
+// clear empties a region for the window after the next, except for the places of
+// sources that converse: a flood that comes first must not push them into Other. The
+// blocks that can have such are those in carrying.
+func (t *sourceTable) clear(region, half, cpus int, carrying []uint8) {
 	n := t.dirtyWords()
-	for region := half * cpus; region < (half+1)*cpus; region++ {
-		left := t.sets * setWays / carryShare
-		for word := range n {
-			dirty := &t.dirty[region*n+word]
-			var kept uint64
-			for used := *dirty; used != 0; used &= used - 1 {
-				group := bits.TrailingZeros64(used)
-				first := word*wordSets + group*dirtySets
-				if t.clearFlood(region, first) {
-					continue
-				}
-				for set := first; set < min(first+dirtySets, t.sets); set++ {
-					if t.clearSet(half, region, region-half*cpus, cpus, set, &left) {
-						kept |= 1 << group
-					}
+	left := t.sets * setWays / carryShare
+	for word, used := range t.dirty[region*n : (region+1)*n] {
+		if used == 0 {
+			continue
+		}
+		if used == 1<<64-1 && carrying[word] == 0 {
+			clear(t.wordsOf(region, word*wordSets, wordSets))
+			used = 0
+		}
+		var kept uint64
+		for ; used != 0; used &= used - 1 {
+			group := bits.TrailingZeros64(used)
+			first := word*wordSets + group*dirtySets
+			if carrying[word]>>(group/blockGroups)&1 == 0 {
+				clear(t.wordsOf(region, first, dirtySets))
+				continue
+			}
+			for set := first; set < min(first+dirtySets, t.sets); set++ {
+				if t.clearSet(half, region, region-half*cpus, set, &left) {
+					kept |= 1 << group
 				}
 			}
-			*dirty = kept
 		}
+		t.dirty[region*n+word] = kept
 	}
-}
-
-// clearFlood empties a group of sets in which nobody converses, which during a
-// flood are most, and reports whether it did.
-func (t *sourceTable) clearFlood(region, first int) bool {
-	words := t.setsOf(region, first)
-	for i := t.keyAt; i < len(words); i += t.stride {
-		if words[i]>>t.keyShift&(kindMask<<kindShift) == classTCPOther<<kindShift {
-			return false
-		}
-	}
-	clear(words)
-	return true
 }
 
 // clearSet empties one set and reports whether a record was kept. Those move to
 // the front: the program takes ways in order.
-func (t *sourceTable) clearSet(half, region, cpu, cpus, set int, left *int) bool {
-	words := t.set(region, set)
+func (t *sourceTable) clearSet(half, region, cpu, set int, left *int) bool {
+	words := t.wordsOf(region, set, 1)
 	kept := 0
 	for way := range setWays {
 		if words[way*t.stride+t.keyAt] == 0 {
@@ -166,7 +167,7 @@ func (t *sourceTable) clearSet(half, region, cpu, cpus, set int, left *int) bool
 		}
 		idle := uint8(0)
 		if r.counts == 0 {
-			if idle = *t.age(half, cpu, cpus, set, way) + 1; idle >= carryIdle {
+			if idle = *t.age(half, cpu, set, way) + 1; idle >= carryIdle {
 				continue
 			}
 		}
@@ -174,16 +175,17 @@ func (t *sourceTable) clearSet(half, region, cpu, cpus, set int, left *int) bool
 		from, to := words[way*t.stride:(way+1)*t.stride], words[kept*t.stride:(kept+1)*t.stride]
 		copy(to, from)
 		to[t.stride-1] = 0
-		*t.age(half, cpu, cpus, set, kept) = idle
+		*t.age(half, cpu, set, kept) = idle
 		kept++
 	}
 	clear(words[kept*t.stride:])
 	return kept > 0
 }
 
-func (t *sourceTable) age(half, cpu, cpus, set, way int) *uint8 {
-	if t.ages[half] == nil {
-		t.ages[half] = make([]uint8, cpus*t.sets*setWays)
+func (t *sourceTable) age(half, cpu, set, way int) *uint8 {
+	ages := &t.ages[half][cpu]
+	if *ages == nil {
+		*ages = make([]uint8, t.sets*setWays)
 	}
-	return &t.ages[half][(cpu*t.sets+set)*setWays+way]
+	return &(*ages)[set*setWays+way]
 }

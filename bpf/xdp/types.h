@@ -132,6 +132,13 @@ struct listed4 {
 struct lease_set {
 	__u32 of[LISTED_WAYS];
 };
+
+/* What they lost since the probe last looked: the upper 24 bits count packets, the
+ * lower 40 bytes. */
+struct listed_count {
+	__u64 of[LISTED_WAYS];
+};
+
 #define UNTIL_SHIFT 27 /* 134 ms */
 #define UNTIL_ASK 1
 #define UNTIL_NEVER 0xffffffffU
@@ -187,7 +194,7 @@ struct control {
 	/* How many entries each stage has: an empty one is not asked. */
 	__u32 any;	 /* of all stages but allow */
 	__u32 prefilter; /* which half is in use, and above it the shift of the hash */
-	__u32 wide4;	 /* prefixes too short for the prefilter */
+	__u32 wide4;	 /* prefixes of IPv4 too short for the prefilter */
 	__u32 wide6;
 	__u32 signature_shapes; /* bit 1 << shape: some signature has it */
 	__u32 exact_any;	/* not in a set of listed4 */
@@ -197,6 +204,8 @@ struct control {
 	__u32 allow_source;
 	__u32 allow_destination;
 	__u32 signatures;
+	__u32 listed;  /* sets in use, a power of two */
+	__u32 narrow4; /* prefixes of IPv4 in the prefilter */
 	__u32 pad1;
 	/* The window that has ended and is not yet committed. */
 	__u32 pending;

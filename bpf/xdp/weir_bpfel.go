@@ -62,6 +62,8 @@ type weirControl struct {
 	AllowSource      uint32
 	AllowDestination uint32
 	Signatures       uint32
+	Listed           uint32
+	Narrow4          uint32
 	Pad1             uint32
 	Pending          uint32
 	WindowStart      uint64
@@ -138,6 +140,11 @@ type weirListed4 struct {
 	_       structs.HostLayout
 	Address [8]uint32
 	Until   [8]uint32
+}
+
+type weirListedCount struct {
+	_  structs.HostLayout
+	Of [8]uint64
 }
 
 type weirNoted struct {
@@ -316,6 +323,7 @@ const (
 	weirMapInterfaceTotals = "interface_totals"
 	weirMapLeases          = "leases"
 	weirMapListed          = "listed"
+	weirMapListedCounts    = "listed_counts"
 	weirMapListedLeases    = "listed_leases"
 	weirMapMeters          = "meters"
 	weirMapPrefilter       = "prefilter"
@@ -337,7 +345,6 @@ const (
 	weirVarCpus            = "cpus"
 	weirVarFrags           = "frags"
 	weirVarGroupOffLink    = "group_off_link"
-	weirVarListedSets      = "listed_sets"
 	weirVarSeed            = "seed"
 	weirVarSets4           = "sets4"
 	weirVarSets6           = "sets6"
@@ -408,6 +415,7 @@ type weirMapSpecs struct {
 	InterfaceTotals *ebpf.MapSpec `ebpf:"interface_totals"`
 	Leases          *ebpf.MapSpec `ebpf:"leases"`
 	Listed          *ebpf.MapSpec `ebpf:"listed"`
+	ListedCounts    *ebpf.MapSpec `ebpf:"listed_counts"`
 	ListedLeases    *ebpf.MapSpec `ebpf:"listed_leases"`
 	Meters          *ebpf.MapSpec `ebpf:"meters"`
 	Prefilter       *ebpf.MapSpec `ebpf:"prefilter"`
@@ -433,7 +441,6 @@ type weirVariableSpecs struct {
 	Cpus         *ebpf.VariableSpec `ebpf:"cpus"`
 	Frags        *ebpf.VariableSpec `ebpf:"frags"`
 	GroupOffLink *ebpf.VariableSpec `ebpf:"group_off_link"`
-	ListedSets   *ebpf.VariableSpec `ebpf:"listed_sets"`
 	Seed         *ebpf.VariableSpec `ebpf:"seed"`
 	Sets4        *ebpf.VariableSpec `ebpf:"sets4"`
 	Sets6        *ebpf.VariableSpec `ebpf:"sets6"`
@@ -474,6 +481,7 @@ type weirMaps struct {
 	InterfaceTotals *ebpf.Map `ebpf:"interface_totals"`
 	Leases          *ebpf.Map `ebpf:"leases"`
 	Listed          *ebpf.Map `ebpf:"listed"`
+	ListedCounts    *ebpf.Map `ebpf:"listed_counts"`
 	ListedLeases    *ebpf.Map `ebpf:"listed_leases"`
 	Meters          *ebpf.Map `ebpf:"meters"`
 	Prefilter       *ebpf.Map `ebpf:"prefilter"`
@@ -503,6 +511,7 @@ func (m *weirMaps) Close() error {
 		m.InterfaceTotals,
 		m.Leases,
 		m.Listed,
+		m.ListedCounts,
 		m.ListedLeases,
 		m.Meters,
 		m.Prefilter,
@@ -529,7 +538,6 @@ type weirVariables struct {
 	Cpus         *ebpf.Variable `ebpf:"cpus"`
 	Frags        *ebpf.Variable `ebpf:"frags"`
 	GroupOffLink *ebpf.Variable `ebpf:"group_off_link"`
-	ListedSets   *ebpf.Variable `ebpf:"listed_sets"`
 	Seed         *ebpf.Variable `ebpf:"seed"`
 	Sets4        *ebpf.Variable `ebpf:"sets4"`
 	Sets6        *ebpf.Variable `ebpf:"sets6"`

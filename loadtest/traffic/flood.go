@@ -101,3 +101,16 @@ func (r RawFlood) send(ctx context.Context, sender *Sender, mu *sync.Mutex) erro
 	}
 	return nil
 }
+
+// SYNs returns what makes the frames of a SYN flood, one after the other; each is
+// valid until the next. It is for senders that do without a process of their own.
+func SYNs(to netip.AddrPort, sources []netip.Addr, seed uint64) func() []byte {
+	random := rand.New(rand.NewPCG(seed, 1))
+	frame := synFrame(lab.GatewayMAC, lab.VictimMAC, sources[0], to.Addr(), to.Port())
+	next := 0
+	return func() []byte {
+		setSource(frame, sources[next%len(sources)], uint16(1024+random.IntN(64512)), random.Uint32())
+		next++
+		return frame
+	}
+}

@@ -52,9 +52,33 @@ func Decode(key, value []byte) (Command, error) {
 	if err != nil {
 		return Command{}, err
 	}
+	return k.Decode(value)
+}
+
+// Decode reads the value under a key that has been parsed already, see the
+// function of this name.
+func (k Key) Decode(value []byte) (Command, error) {
 	if len(value) > MaxValueBytes {
 		return Command{}, schemas.Refuse(schemas.FaultTooLarge, "value has %d bytes, at most %d", len(value), MaxValueBytes)
 	}
+	c := Command{Target: k.Target, Match: k.Match, Issuer: k.Issuer}
+	if k.Mode || !c.scan(value) {
+		var err error
+		if c, err = decodeAny(k, value); err != nil {
+			return Command{}, err
+		}
+	}
+	if err := c.Check(); err != nil {
+		return Command{}, err
+	}
+	if k.Mode != (c.Action == SetMode) {
+		return Command{}, schemas.Refuse(schemas.FaultMismatch, "action %q under the key %q", c.Action, k)
+	}
+	return c, nil
+}
+
+// decodeAny reads whatever may be in a value.
+func decodeAny(k Key, value []byte) (Command, error) {
 	if !json.Valid(value) {
 		return Command{}, schemas.Refuse(schemas.FaultSyntax, "the value is not JSON")
 	}
@@ -64,12 +88,6 @@ func Decode(key, value []byte) (Command, error) {
 	}
 	if !d.hasTTL && d.c.Action != SetMode {
 		d.c.TTL = DefaultTTL
-	}
-	if err := d.c.Check(); err != nil {
-		return Command{}, err
-	}
-	if k.Mode != (d.c.Action == SetMode) {
-		return Command{}, schemas.Refuse(schemas.FaultMismatch, "action %q under the key %q", d.c.Action, k)
 	}
 	return d.c, nil
 }

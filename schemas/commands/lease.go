@@ -2,19 +2,26 @@ package commands
 
 import "time"
 
-// NewLease places c, read at offset, in time. The broker's timestamp starts the
-// TTL; one in the future (or none) is clamped to now, so that nobody can stretch
-// a lease by a clock. now is the local clock, corrected by its skew if known.
+// NewLease places c, read at offset, in time, see Validity.
 func NewLease(c Command, offset int64, brokerTimestamp, now time.Time) Lease {
-	issued := brokerTimestamp
+	l := Lease{Command: c, Key: c.Key(), Offset: offset}
+	l.IssuedAt, l.ExpiresAt = c.Validity(brokerTimestamp, now)
+	return l
+}
+
+// Validity returns from when until when c holds; expires is zero for a mode for
+// good. The broker's timestamp starts the TTL; one in the future (or none) is
+// clamped to now, so that nobody can stretch a lease by a clock. now is the local
+// clock, corrected by its skew if known.
+func (c *Command) Validity(brokerTimestamp, now time.Time) (issued, expires time.Time) {
+	issued = brokerTimestamp
 	if issued.IsZero() || issued.After(now) {
 		issued = now
 	}
-	l := Lease{Command: c, Key: c.Key(), Offset: offset, IssuedAt: issued}
 	if c.TTL > 0 {
-		l.ExpiresAt = issued.Add(c.TTL)
+		expires = issued.Add(c.TTL)
 	}
-	return l
+	return issued, expires
 }
 
 // Live reports whether l still holds at now. A mode without TTL always does.

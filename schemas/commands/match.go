@@ -33,39 +33,50 @@ const (
 // String returns the canonical text that keys carry: the bare prefix if only
 // Source is set, else the fields that are set, "name=value" in canonical order
 // and joined by commas.
-func (m Match) String() string {
+func (m Match) String() string { return string(m.appendTo(nil)) }
+
+func (m Match) appendTo(b []byte) []byte {
 	if m.Source.IsValid() && m == (Match{Source: m.Source}) {
-		return m.Source.String()
+		return m.Source.AppendTo(b)
 	}
-	var b strings.Builder
-	add := func(name, value string) {
-		if b.Len() > 0 {
-			b.WriteByte(',')
-		}
-		b.WriteString(name + "=" + value)
-	}
+	start := len(b)
 	if m.Source.IsValid() {
-		add(fieldSource, m.Source.String())
+		b = appendName(b, start, fieldSource)
+		b = m.Source.AppendTo(b)
 	}
 	if m.Destination.IsValid() {
-		add(fieldDestination, m.Destination.String())
+		b = appendName(b, start, fieldDestination)
+		b = m.Destination.AppendTo(b)
 	}
 	if m.Protocol != 0 {
-		add(fieldProtocol, schemas.FormatProtocol(m.Protocol))
+		b = appendName(b, start, fieldProtocol)
+		b = append(b, schemas.FormatProtocol(m.Protocol)...)
 	}
 	if m.SourcePort != 0 {
-		add(fieldSourcePort, strconv.Itoa(int(m.SourcePort)))
+		b = appendName(b, start, fieldSourcePort)
+		b = strconv.AppendUint(b, uint64(m.SourcePort), 10)
 	}
 	if m.DestinationPort != 0 {
-		add(fieldDestinationPort, strconv.Itoa(int(m.DestinationPort)))
+		b = appendName(b, start, fieldDestinationPort)
+		b = strconv.AppendUint(b, uint64(m.DestinationPort), 10)
 	}
 	if m.TCPFlags != (TCPFlags{}) {
-		add(fieldTCPFlags, m.TCPFlags.String())
+		b = appendName(b, start, fieldTCPFlags)
+		b = append(b, m.TCPFlags.String()...)
 	}
 	if m.Fragments {
-		add(fieldFragments, laterFragments)
+		b = appendName(b, start, fieldFragments)
+		b = append(b, laterFragments...)
 	}
-	return b.String()
+	return b
+}
+
+// appendName begins a field of a match that starts at b[start].
+func appendName(b []byte, start int, name string) []byte {
+	if len(b) > start {
+		b = append(b, ',')
+	}
+	return append(append(b, name...), '=')
 }
 
 // Check reports why m cannot be a lease's match.
@@ -123,8 +134,9 @@ func ParseMatch(s string) (Match, error) {
 	if err := m.Check(); err != nil {
 		return Match{}, err
 	}
-	if c := m.String(); c != s {
-		return Match{}, schemas.Refuse(schemas.FaultKey, "match %q: write it %q", s, c)
+	var room [256]byte
+	if string(m.appendTo(room[:0])) != s {
+		return Match{}, schemas.Refuse(schemas.FaultKey, "match %q: write it %q", s, m.String())
 	}
 	return m, nil
 }

@@ -129,7 +129,7 @@ func build(cfg Config, broker *kafka.Config, log *slog.Logger) ([]run.Component,
 }
 
 func datapathConfig(cfg Config, boot string) xdp.Config {
-	return xdp.Config{PinPath: cfg.PinPath, BootID: boot, SourceWays: cfg.SourceWays, MaxLeases: cfg.MaxLeases, SourceLimit: cfg.SourceLimit,
+	return xdp.Config{PinPath: cfg.PinPath, BootID: boot, SourceWays: cfg.SourceWays, MaxSources: cfg.MaxSources, MaxLeases: cfg.MaxLeases, SourceLimit: cfg.SourceLimit,
 		Strict: cfg.Strict, IPv6SourcePrefixLength: cfg.IPv6SourcePrefix}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"time"
 
 	"github.com/weir-net/weir/bpf/xdp"
@@ -50,7 +51,7 @@ func kone(ctx context.Context, c Config) (tables []results.Experiment, err error
 	}
 	machine := results.Experiment{
 		ID: "kone-machine", Title: "K-ONE's experiment: the whole machine, the sender included", Unit: "% of all CPUs",
-		Method: "From /proc/stat in the same runs; whatever else the machine does is in it.",
+		Method: "From /proc/stat in the same runs, what was not idle, in steps of 10 ms; whatever else the machine does is in it.",
 	}
 	rate := results.Experiment{ID: "kone-pps", Title: "K-ONE's experiment: what arrived", Unit: "packets per second", Method: "In the same runs."}
 
@@ -108,7 +109,8 @@ func kone(ctx context.Context, c Config) (tables []results.Experiment, err error
 	if k.err != nil {
 		return nil, k.err
 	}
-	return []results.Experiment{host, each, machine, rate}, nil
+	ways := k.waysToReceive(attackers, treatments)
+	return []results.Experiment{host, each, machine, rate, ways}, k.err
 }
 
 func dropsOf(sources []netip.Addr) []xdp.Entry {
@@ -117,6 +119,86 @@ func dropsOf(sources []netip.Addr) []xdp.Entry {
 		entries[i] = drop(netip.PrefixFrom(a, a.BitLen()))
 	}
 	return entries
+}
+
+// columnSoftirq is where the flood is taken up as most hosts do it.
+const columnSoftirq = "softirq"
+
+func columnThread(wait time.Duration) string {
+	if wait == 0 {
+		return "thread"
+	}
+	return "thread, waits " + wait.String()
+}
+
+// waysToReceive holds the slow flood against the ways in which a host can take
+// packets up: at this rate they weigh more than the filter.
+func (k *koneRun) waysToReceive(attackers []netip.Addr, treatments []wire.Treatment) results.Experiment {
+	t := results.Experiment{
+		ID: "kone-ways", Title: fmt.Sprintf("K-ONE's experiment at %d pps, by how the host receives", konePPS), Unit: "% of all CPUs, over idle", Versus: rowUnfiltered,
+		Method: "Of one packet at a time, most of the cost is in being told of it. " +
+			"*softirq*: as most NICs' drivers do it, on the CPU that gets the interrupt, without a thread; on veth that is within the sender's system call, whose CPU time " +
+			"is measured, less that of the same call on an interface that frees the frame. What the interrupt itself costs is not in it. " +
+			"*thread*: what is in the table above, by a thread that wakes up for every packet. " +
+			"*waits*: the thread comes back after this time, and only then lets itself be woken (`gro_flush_timeout` with `napi_defer_hard_irqs` 1); " +
+			"a packet waits that long at most. NICs moderate their interrupts by 10 to 100 µs, adaptive ones by less at low rates. Packets that come " +
+			fmt.Sprintf("%d µs apart are not combined by that, neither by a NIC nor here, where the thread looks twice instead.", time.Second.Microseconds()/konePPS),
+	}
+	for _, wait := range []time.Duration{0, 100 * time.Microsecond, time.Millisecond, 2 * time.Millisecond} {
+		fmt.Fprintf(k.c.Log, "kone: %s\n", columnThread(wait))
+		if k.err == nil {
+			k.err = k.x.Wait(wait)
+		}
+		for _, tr := range treatments {
+			k.takeWay(&t, columnThread(wait), tr)
+		}
+	}
+	if k.err == nil {
+		k.err = k.softirq(&t, attackers, treatments)
+	}
+	return t
+}
+
+// takeWay measures one cell of the table of ways, with a thread.
+func (k *koneRun) takeWay(t *results.Experiment, column string, tr wire.Treatment) {
+	var points []float64
+	for range min(5, max(1, k.c.Effort.Trials/3)) {
+		if k.err != nil {
+			return
+		}
+		h, err := k.x.Measure(k.ctx, tr, wire.SYNFlood(koneAttackers, konePPS), time.Second)
+		if wire.Unavailable(err) {
+			t.Skip(tr.Name, column, err.Error())
+			return
+		}
+		if err != nil {
+			k.err = fmt.Errorf("%s, %s: %w", tr.Name, column, err)
+			return
+		}
+		// What the thread and the server use when idle is nothing: the table above.
+		points = append(points, (h.Receiving+h.Serving)/float64(runtime.NumCPU()))
+	}
+	addQuartiles(t, tr.Name, column, points, nil)
+}
+
+// softirq measures the column without a thread.
+func (k *koneRun) softirq(t *results.Experiment, attackers []netip.Addr, treatments []wire.Treatment) error {
+	fmt.Fprintf(k.c.Log, "kone: %s\n", columnSoftirq)
+	paced := wire.Paced{Sources: attackers, PPS: konePPS, Length: time.Second, Trials: max(1, k.c.Effort.Trials*2/3), CPU: k.c.CPU}
+	samples, missing, err := k.x.SoftirqCost(k.ctx, paced, treatments)
+	if err != nil {
+		return err
+	}
+	for i, tr := range treatments {
+		var points []float64
+		for trial := range samples[1+i] {
+			cost := samples[1+i][trial] - samples[0][trial]
+			const percent = 100
+			points = append(points, percent*cost.Seconds()*konePPS/float64(runtime.NumCPU()))
+		}
+		addQuartiles(t, tr.Name, columnSoftirq, points, missing[1+i])
+	}
+	return nil
 }
 
 // koneRun takes measurements until one fails.

@@ -26,6 +26,7 @@ const (
 	rowNative  = "Weir, native"
 	rowGeneric = "Weir, generic"
 	rowTCX     = "Weir, TCX"
+	rowTCXNext = "TCX_NEXT alone"
 	rowNone    = "no program"
 	rowNFT     = "nftables, netdev ingress set"
 	rowIPSet   = "iptables raw, ipset hash:ip"
@@ -60,6 +61,10 @@ func live(ctx context.Context, c Config) (tables []results.Experiment, err error
 	if err != nil {
 		return nil, err
 	}
+	tcx, err := b.openTCX(rowTCX, xdp.Config{SourceWays: c.Entries})
+	if err != nil {
+		return nil, err
+	}
 	v, err := wire.Open(c.LabID, 0)
 	if err != nil {
 		return nil, err
@@ -67,7 +72,7 @@ func live(ctx context.Context, c Config) (tables []results.Experiment, err error
 	b.closers = append(b.closers, v.Close)
 
 	of := map[string]*ebpf.Program{}
-	for _, name := range []string{"nothing", "pass", "flat_batch", "lru_percpu", "kone"} {
+	for _, name := range []string{"nothing", "pass", "next", "flat_batch", "lru_percpu", "kone"} {
 		if of[name], err = set.Program(name); err != nil {
 			return nil, err
 		}
@@ -76,7 +81,7 @@ func live(ctx context.Context, c Config) (tables []results.Experiment, err error
 		wire.Nothing(rowNone), wire.XDP(rowXDPPass, of["pass"], false), wire.XDP("floor, counting", of["flat_batch"], false),
 		wire.XDP(rowStock+", counting", of["lru_percpu"], false), wire.XDP(rowKOne, of["kone"], false),
 		wire.XDP(rowNative, w.Program, false), wire.XDP(rowGeneric, w.Program, true),
-		wire.WeirAs(rowTCX, "tcx", xdp.Config{SourceWays: c.Entries}),
+		wire.TCX(rowTCXNext, of["next"]), tcx,
 	}
 	if err := liveColumns(ctx, c, v, testrun.SYN(), passing, &passes); err != nil {
 		return nil, err

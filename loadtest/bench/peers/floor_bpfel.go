@@ -56,6 +56,7 @@ const (
 	floorProgFlatBatch = "flat_batch"
 	floorProgKone      = "kone"
 	floorProgLruPercpu = "lru_percpu"
+	floorProgNext      = "next"
 	floorProgNothing   = "nothing"
 	floorProgParse     = "parse"
 	floorProgPass      = "pass"
@@ -109,6 +110,7 @@ type floorProgramSpecs struct {
 	FlatBatch *ebpf.ProgramSpec `ebpf:"flat_batch"`
 	Kone      *ebpf.ProgramSpec `ebpf:"kone"`
 	LruPercpu *ebpf.ProgramSpec `ebpf:"lru_percpu"`
+	Next      *ebpf.ProgramSpec `ebpf:"next"`
 	Nothing   *ebpf.ProgramSpec `ebpf:"nothing"`
 	Parse     *ebpf.ProgramSpec `ebpf:"parse"`
 	Pass      *ebpf.ProgramSpec `ebpf:"pass"`
@@ -186,6 +188,7 @@ type floorPrograms struct {
 	FlatBatch *ebpf.Program `ebpf:"flat_batch"`
 	Kone      *ebpf.Program `ebpf:"kone"`
 	LruPercpu *ebpf.Program `ebpf:"lru_percpu"`
+	Next      *ebpf.Program `ebpf:"next"`
 	Nothing   *ebpf.Program `ebpf:"nothing"`
 	Parse     *ebpf.Program `ebpf:"parse"`
 	Pass      *ebpf.Program `ebpf:"pass"`
@@ -197,6 +200,7 @@ func (p *floorPrograms) Close() error {
 		p.FlatBatch,
 		p.Kone,
 		p.LruPercpu,
+		p.Next,
 		p.Nothing,
 		p.Parse,
 		p.Pass,

@@ -265,4 +265,13 @@ int pass(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
+#define TCX_NEXT -1 /* older headers lack it */
+
+/* The same at TCX. The section's name is one that kernels without TCX take too. */
+SEC("tc")
+int next(struct __sk_buff *skb)
+{
+	return TCX_NEXT;
+}
+
 char _license[] SEC("license") = "GPL";

@@ -6,6 +6,7 @@ import (
 	"runtime"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 
@@ -13,7 +14,8 @@ import (
 )
 
 // Weir is a data plane of its own, attached to the loopback interface of a
-// network namespace that nobody else has, where no packet comes by itself.
+// network namespace that nobody else has, where no packet comes by itself. Its
+// program can be attached elsewhere besides.
 type Weir struct {
 	*xdp.Datapath
 	Slot    xdp.Slot
@@ -22,7 +24,13 @@ type Weir struct {
 }
 
 // OpenWeir loads the data plane through the API that the probe uses, enforcing.
-func OpenWeir(cfg xdp.Config) (*Weir, error) {
+// Its program is one for XDP.
+func OpenWeir(cfg xdp.Config) (*Weir, error) { return openWeir(cfg, xdp.ModeGeneric) }
+
+// OpenTCX is as OpenWeir, with a program for TCX.
+func OpenTCX(cfg xdp.Config) (*Weir, error) { return openWeir(cfg, xdp.ModeTCX) }
+
+func openWeir(cfg xdp.Config, mode xdp.Mode) (*Weir, error) {
 	w := &Weir{ns: netns.None()}
 	var err error
 	if w.Datapath, err = xdp.Open(cfg); err != nil {
@@ -33,7 +41,7 @@ func OpenWeir(cfg xdp.Config) (*Weir, error) {
 		// The thread is not unlocked: it is in another namespace, and ends with
 		// the goroutine.
 		runtime.LockOSThread()
-		done <- w.attach()
+		done <- w.attach(mode)
 	}()
 	if err := <-done; err != nil {
 		return nil, errors.Join(err, w.Close())
@@ -44,7 +52,7 @@ func OpenWeir(cfg xdp.Config) (*Weir, error) {
 
 const loopback = 1 // the ifindex of lo in every namespace
 
-func (w *Weir) attach() (err error) {
+func (w *Weir) attach(mode xdp.Mode) (err error) {
 	if w.ns, err = netns.New(); err != nil {
 		return fmt.Errorf("making a network namespace: %w", err)
 	}
@@ -56,21 +64,41 @@ func (w *Weir) attach() (err error) {
 	if err := netlink.LinkSetMTU(lo, 1500); err != nil {
 		return fmt.Errorf("setting the interface's MTU: %w", err)
 	}
-	a, err := w.Attach(loopback, xdp.AttachOptions{Mode: xdp.ModeGeneric})
+	a, err := w.Attach(loopback, xdp.AttachOptions{Mode: mode})
 	if err != nil {
 		return fmt.Errorf("attaching: %w", err)
 	}
 	w.Slot = a.Slot
-	if lo, err = netlink.LinkByIndex(loopback); err != nil {
-		return fmt.Errorf("looking at the interface: %w", err)
+	id, err := attached(mode)
+	if err != nil {
+		return fmt.Errorf("looking for the attached program: %w", err)
 	}
-	if lo.Attrs().Xdp == nil || lo.Attrs().Xdp.ProgId == 0 {
-		return errors.New("the interface has no XDP program after attaching")
-	}
-	if w.Program, err = ebpf.NewProgramFromID(ebpf.ProgramID(lo.Attrs().Xdp.ProgId)); err != nil {
+	if w.Program, err = ebpf.NewProgramFromID(id); err != nil {
 		return fmt.Errorf("opening the attached program: %w", err)
 	}
 	return nil
+}
+
+// attached returns the program on the loopback interface.
+func attached(mode xdp.Mode) (ebpf.ProgramID, error) {
+	if mode == xdp.ModeTCX {
+		found, err := link.QueryPrograms(link.QueryOptions{Target: loopback, Attach: ebpf.AttachTCXIngress})
+		if err != nil {
+			return 0, err
+		}
+		if len(found.Programs) != 1 {
+			return 0, fmt.Errorf("there are %d", len(found.Programs))
+		}
+		return found.Programs[0].ID, nil
+	}
+	lo, err := netlink.LinkByIndex(loopback)
+	if err != nil {
+		return 0, err
+	}
+	if lo.Attrs().Xdp == nil || lo.Attrs().Xdp.ProgId == 0 {
+		return 0, errors.New("there is none")
+	}
+	return ebpf.ProgramID(lo.Attrs().Xdp.ProgId), nil
 }
 
 // Close takes everything down.

@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
+	"time"
 
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -12,21 +14,31 @@ import (
 	"github.com/weir-net/weir/loadtest/lab"
 )
 
-// threadedNAPI makes the victim's end receive on a kernel thread of its own.
-// That is a file in the namespace's sysfs, which needs a mount namespace to be
-// seen without disturbing the machine's.
-func (w *Wire) threadedNAPI() error {
+// receiving is how the victim's end takes packets up.
+type receiving struct {
+	// threaded makes it a kernel thread of its own; else it is the softirq of the
+	// CPU that a packet's interrupt comes to, on a veth that of the sender.
+	threaded bool
+	// wait is how long it waits for more once it has taken up a packet; a NIC that
+	// moderates its interrupts does the same.
+	wait time.Duration
+}
+
+// receive sets how the victim's end takes packets up. That is in files of the
+// namespace's sysfs, which needs a mount namespace to be seen without disturbing
+// the machine's.
+func (w *Wire) receive(r receiving) error {
 	done := make(chan error)
 	go func() {
 		// The thread is not unlocked: it is elsewhere for good, and ends with
 		// the goroutine.
 		runtime.LockOSThread()
-		done <- w.setThreaded()
+		done <- w.setReceiving(r)
 	}()
 	return <-done
 }
 
-func (w *Wire) setThreaded() error {
+func (w *Wire) setReceiving(r receiving) error {
 	ns, err := netns.GetFromName(w.NamespaceName(lab.Victim))
 	if err != nil {
 		return fmt.Errorf("opening namespace: %w", err)
@@ -44,8 +56,20 @@ func (w *Wire) setThreaded() error {
 	if err := unix.Mount("weir", "/sys", "sysfs", 0, ""); err != nil {
 		return fmt.Errorf("mounting the namespace's sysfs: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join("/sys/class/net", lab.DataInterface, "threaded"), []byte("1"), 0); err != nil {
-		return fmt.Errorf("switching NAPI to a thread: %w", err)
+	// The last wait that brings nothing ends the waiting.
+	threaded, waits := "0", "0"
+	if r.threaded {
+		threaded = "1"
+	}
+	if r.wait > 0 {
+		waits = "1"
+	}
+	for _, setting := range [][2]string{
+		{"threaded", threaded}, {"gro_flush_timeout", strconv.FormatInt(r.wait.Nanoseconds(), 10)}, {"napi_defer_hard_irqs", waits},
+	} {
+		if err := os.WriteFile(filepath.Join("/sys/class/net", lab.DataInterface, setting[0]), []byte(setting[1]), 0); err != nil {
+			return fmt.Errorf("setting how the wire receives: %w", err)
+		}
 	}
 	return nil
 }

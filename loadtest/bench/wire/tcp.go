@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/weir-net/weir/loadtest/bench/testrun"
 	"github.com/weir-net/weir/loadtest/lab"
 )
 
@@ -20,42 +19,37 @@ import (
 // opened by then.
 const settle = 100 * time.Millisecond
 
-// Bulk is what bulk TCP reached: lower quartile, median and upper quartile.
-type Bulk struct {
-	Gbits  [3]float64 // per second
-	PerCPU [3]float64 // Gbit per second of CPU time of sender and receiver
+// Trial is what bulk TCP reached in one trial.
+type Trial struct {
+	Gbits  float64 // per second
+	PerCPU float64 // Gbit per second of CPU time of sender and receiver
 }
 
 // Throughput measures bulk TCP from the clients to the victim under treatments
-// in turns, and returns what they reached in their order; an error in place of
-// those that are not available.
-func (w *Wire) Throughput(ctx context.Context, rounds int, length time.Duration, streams int, treatments []Treatment) ([]Bulk, []error, error) {
-	gbits, perCPU := make([][]float64, len(treatments)), make([][]float64, len(treatments))
-	missing := make([]error, len(treatments))
-	for range rounds {
-		for i, t := range treatments {
+// in turns, every second round in reverse, and returns what they reached in their
+// order; an error in place of those that are not available.
+func (w *Wire) Throughput(ctx context.Context, rounds int, length time.Duration, streams int, treatments []Treatment) ([][]Trial, []error, error) {
+	all, missing := make([][]Trial, len(treatments)), make([]error, len(treatments))
+	for round := range rounds {
+		for i := range treatments {
+			if round%2 == 1 {
+				i = len(treatments) - 1 - i
+			}
 			if err := ctx.Err(); err != nil {
 				return nil, nil, err
 			}
 			if missing[i] != nil {
 				continue
 			}
-			got, used, took, err := w.transferUnder(t, length, streams)
+			got, used, took, err := w.transferUnder(treatments[i], length, streams)
 			if errors.Is(err, errUnavailable) {
 				missing[i] = err
 				continue
 			}
 			if err != nil {
-				return nil, nil, fmt.Errorf("measuring %s: %w", t.Name, err)
+				return nil, nil, fmt.Errorf("measuring %s: %w", treatments[i].Name, err)
 			}
-			gbits[i] = append(gbits[i], got/took.Seconds())
-			perCPU[i] = append(perCPU[i], got/used.Seconds())
-		}
-	}
-	all := make([]Bulk, len(treatments))
-	for i := range all {
-		if missing[i] == nil {
-			all[i] = Bulk{testrun.Quartiles(gbits[i]), testrun.Quartiles(perCPU[i])}
+			all[i] = append(all[i], Trial{Gbits: got / took.Seconds(), PerCPU: got / used.Seconds()})
 		}
 	}
 	return all, missing, nil

@@ -11,7 +11,6 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 
-	"github.com/weir-net/weir/bpf/xdp"
 	"github.com/weir-net/weir/loadtest/lab"
 )
 
@@ -28,6 +27,11 @@ var errUnavailable = errors.New("not available")
 // Nothing leaves the packets to the stack.
 func Nothing(name string) Treatment {
 	return Treatment{name, func(*Wire) (func() error, error) { return func() error { return nil }, nil }}
+}
+
+// Missing is a treatment that this machine does not have.
+func Missing(name string, why error) Treatment {
+	return Treatment{name, func(*Wire) (func() error, error) { return nil, fmt.Errorf("%w: %w", errUnavailable, why) }}
 }
 
 // XDP attaches a program that is loaded already.
@@ -52,40 +56,22 @@ func XDP(name string, p *ebpf.Program, generic bool) Treatment {
 	}}
 }
 
-// WeirAs attaches a data plane of its own in a mode named as in status records.
-// Modes that this version does not have are unavailable.
-func WeirAs(name, mode string, cfg xdp.Config) Treatment {
-	return Treatment{name, func(w *Wire) (func() error, error) {
-		m, ok := modeNamed(mode)
-		if !ok {
-			return nil, fmt.Errorf("%w: there is no mode %s", errUnavailable, mode)
-		}
-		d, err := xdp.Open(cfg)
-		if err != nil {
-			return nil, fmt.Errorf("opening the data plane: %w", err)
-		}
+// TCX attaches a program that is loaded already.
+func TCX(name string, p *ebpf.Program) Treatment {
+	return Treatment{name, func(w *Wire) (undo func() error, err error) {
 		err = w.Do(lab.Victim, func() error {
-			a, err := d.Attach(w.Victim, xdp.AttachOptions{Mode: m})
-			if err != nil {
-				return fmt.Errorf("%w: %w", errUnavailable, err)
+			l, err := link.AttachTCX(link.TCXOptions{Program: p, Interface: w.Victim, Attach: ebpf.AttachTCXIngress})
+			if errors.Is(err, ebpf.ErrNotSupported) {
+				return fmt.Errorf("%w: the kernel has no TCX", errUnavailable)
 			}
-			d.SetFilterMode(a.Slot, xdp.FilterEnforce)
+			if err != nil {
+				return fmt.Errorf("attaching %s: %w", name, err)
+			}
+			undo = l.Close
 			return nil
 		})
-		if err != nil {
-			return nil, errors.Join(err, d.Close())
-		}
-		return d.Close, nil // without pins, what is attached goes with it
+		return undo, err
 	}}
-}
-
-func modeNamed(name string) (xdp.Mode, bool) {
-	for m := xdp.ModeAuto; m < 16; m++ {
-		if m.String() == name {
-			return m, true
-		}
-	}
-	return 0, false
 }
 
 // NFT drops sources by a set of nftables, at the hook nearest to the driver.

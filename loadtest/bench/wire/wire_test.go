@@ -2,7 +2,8 @@ package wire
 
 import (
 	"context"
-	"fmt"
+	"errors"
+	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -16,9 +17,10 @@ import (
 	"github.com/weir-net/weir/loadtest/bench/peers"
 	"github.com/weir-net/weir/loadtest/bench/testrun"
 	"github.com/weir-net/weir/loadtest/lab"
+	"github.com/weir-net/weir/loadtest/traffic"
 )
 
-func openWire(t *testing.T, id string) *Wire {
+func needRoot(t *testing.T) {
 	t.Helper()
 	if os.Getuid() != 0 {
 		if os.Getenv("CI") == "true" {
@@ -26,6 +28,11 @@ func openWire(t *testing.T, id string) *Wire {
 		}
 		t.Skip("a lab needs root")
 	}
+}
+
+func openWire(t *testing.T, id string) *Wire {
+	t.Helper()
+	needRoot(t)
 	w, err := Open(id, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -101,6 +108,15 @@ func TestTreatmentsDropWhatTheyAreSaidTo(t *testing.T) {
 		t.Fatal(err)
 	}
 	weir, blocked := dropAll(t, sources)
+	tcx, err := testrun.OpenTCX(xdp.Config{SourceWays: 1 << 12, MaxLeases: 1 << 12})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := tcx.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	for _, c := range []struct {
 		treatment Treatment
 		passes    bool
@@ -111,7 +127,7 @@ func TestTreatmentsDropWhatTheyAreSaidTo(t *testing.T) {
 		{XDP("generic", weir.Program, true), false},
 		{NFT("nftables", blocked), false},
 		{IPSet("ipset", blocked), false},
-		{WeirAs("TCX, no lease", "tcx", xdp.Config{SourceWays: 1 << 12, MaxLeases: 1 << 12}), true},
+		{TCX("TCX, no lease", tcx.Program), true},
 	} {
 		t.Run(c.treatment.Name, func(t *testing.T) {
 			for tool, name := range map[string]string{"nft": "nftables", "ipset": "ipset"} {
@@ -179,16 +195,21 @@ func dropAll(t *testing.T, n uint32) (*testrun.Weir, []netip.Addr) {
 
 func TestThroughput(t *testing.T) {
 	w := openWire(t, "ttcp")
-	rates, missing, err := w.Throughput(t.Context(), 1, 100*time.Millisecond, 2, []Treatment{
-		Nothing("none"), {"never there", func(*Wire) (func() error, error) { return nil, fmt.Errorf("%w: no such thing", errUnavailable) }},
+	rates, missing, err := w.Throughput(t.Context(), 2, 50*time.Millisecond, 2, []Treatment{
+		Nothing("none"), Missing("never there", errors.New("no such thing")),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if missing[0] != nil || rates[0].Gbits[1] <= 0 || rates[0].PerCPU[1] <= 0 {
-		t.Errorf("no program: %v, %v", rates[0], missing[0])
+	if missing[0] != nil || len(rates[0]) != 2 {
+		t.Fatalf("no program: %v, %v", rates[0], missing[0])
 	}
-	if !Unavailable(missing[1]) || rates[1].Gbits[1] != 0 {
+	for _, trial := range rates[0] {
+		if trial.Gbits <= 0 || trial.PerCPU <= 0 {
+			t.Errorf("no program: %+v", trial)
+		}
+	}
+	if !Unavailable(missing[1]) || len(rates[1]) != 0 {
 		t.Errorf("what is not there: %v, %v", rates[1], missing[1])
 	}
 }
@@ -230,5 +251,69 @@ func TestHostUnderFlood(t *testing.T) {
 	}
 	if h := measure(HTTPFlood(50, 200)); h.Serving <= 0 || h.PPS < 200 {
 		t.Errorf("HTTP: %+v, want the server at work", h)
+	}
+}
+
+func TestSteps(t *testing.T) {
+	needRoot(t)
+	set, err := peers.Load(1 << 12)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.Close()
+	next, err := set.Program("next")
+	if err != nil {
+		t.Fatal(err)
+	}
+	applied := map[string]int{}
+	watched := Treatment{"TCX", func(w *Wire) (func() error, error) {
+		applied[w.ID()]++
+		return TCX("TCX", next).apply(w)
+	}}
+	never := Missing("never there", errors.New("no such thing"))
+	turns, missing, err := Steps(t.Context(), "tst", 1500, 0, 3, []Treatment{Nothing("none"), watched, never})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if missing[0] != nil || missing[1] != nil || !Unavailable(missing[2]) {
+		t.Errorf("missing: %v", missing)
+	}
+	if want := map[string]int{"tst0": 1, "tst1": 1, "tst2": 1}; !maps.Equal(applied, want) {
+		t.Errorf("the program was on %v, want each wire once", applied)
+	}
+	const laps, rounds = 3, 3
+	if len(turns[0]) != laps*rounds || len(turns[1]) != laps*rounds || len(turns[2]) != 0 {
+		t.Errorf("turns: %v", turns)
+	}
+	for _, rate := range append(turns[0], turns[1]...) {
+		if rate <= 0 {
+			t.Errorf("turns: %v", turns)
+		}
+	}
+}
+
+func TestSoftirqCost(t *testing.T) {
+	w := openWire(t, "tpaced")
+	weir, _ := dropAll(t, 1)
+	p := Paced{Sources: traffic.SourcesOf(lab.HTTPAttackers, 10), PPS: 2000, Length: 50 * time.Millisecond, Trials: 2, CPU: 0}
+	samples, missing, err := w.SoftirqCost(t.Context(), p, []Treatment{
+		Nothing("none"), XDP("native", weir.Program, false), Missing("never there", errors.New("no such thing")),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if missing[0] != nil || missing[1] != nil || missing[2] != nil || !Unavailable(missing[3]) {
+		t.Errorf("missing: %v", missing)
+	}
+	if len(samples) != 4 || len(samples[0]) != 2 || len(samples[3]) != 0 {
+		t.Fatalf("samples: %v", samples)
+	}
+	for _, both := range samples[:3] {
+		if both[0] <= 0 || both[1] <= 0 {
+			t.Errorf("samples: %v", samples)
+		}
+	}
+	if samples[1][0] <= samples[0][0] {
+		t.Errorf("a host that answers costs %v per packet, a sender alone %v", samples[1][0], samples[0][0])
 	}
 }

@@ -15,12 +15,10 @@ import (
 )
 
 // How many sources a record carries. Chunk 0 has the heaviest by every measure,
-// so that it suffices for the table of rates.
+// as many of each as the data plane lists in any case, so that it suffices for the
+// table of rates.
 const (
 	chunkSources    = 4096
-	headByPackets   = 512
-	headByBytes     = 256
-	headByClass     = 128
 	victimsInRecord = 128
 	portsInRecord   = 128
 )
@@ -73,7 +71,7 @@ func Records(w *xdp.Window, id Identity, span Span, maxSources int) []counts.Rec
 		}
 		records = append(records, r)
 	}
-	if shed := w.Sources.Len() - len(head) - len(tail); shed > 0 {
+	if shed := w.Sources.Len() + w.Sources.More() - len(head) - len(tail); shed > 0 {
 		totals.Tail, totals.TailSources = counters(&left), uint64(shed)
 	}
 	return records
@@ -106,14 +104,14 @@ func split(sources *xdp.Sources, few, most int) (head, tail []int) {
 		}
 		return head, nil
 	}
-	packets, bytes := heaviest{most: headByPackets}, heaviest{most: headByBytes}
+	packets, bytes := heaviest{most: xdp.HeaviestByPackets}, heaviest{most: xdp.HeaviestByBytes}
 	var class [xdp.NumClasses]heaviest
 	for i, s := range sources.All() {
 		packets.offer(i, s.Packets)
 		bytes.offer(i, s.Bytes)
 		for c, n := range s.ByClass {
 			if n != 0 {
-				class[c].most = headByClass
+				class[c].most = xdp.HeaviestByClass
 				class[c].offer(i, n)
 			}
 		}

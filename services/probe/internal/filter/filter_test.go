@@ -44,16 +44,6 @@ func (m *memory) Delete(all []xdp.Match) (n int, err error) {
 	return n, nil
 }
 
-func (m *memory) Sweep(keep func(xdp.Entry) bool) (n int, err error) {
-	for x, e := range m.entries {
-		if !keep(e) {
-			n++
-			delete(m.entries, x)
-		}
-	}
-	return n, nil
-}
-
 func (m *memory) Entries(f func(xdp.Entry, xdp.Drops) bool) {
 	for _, e := range m.entries {
 		if !f(e, xdp.Drops{}) {
@@ -61,6 +51,8 @@ func (m *memory) Entries(f func(xdp.Entry, xdp.Drops) bool) {
 		}
 	}
 }
+
+func (m *memory) Dropping(f func(xdp.Entry, xdp.Drops) bool) { m.Entries(f) }
 func (m *memory) SetExempt(p []netip.Prefix) error           { m.exempt = p; return nil }
 func (m *memory) SetFilterMode(s xdp.Slot, f xdp.FilterMode) { m.modes[s] = f }
 func (m *memory) Len() (int, int)                            { return len(m.entries), m.room }
@@ -110,7 +102,8 @@ func (b *bench) effective(match string) string {
 	}
 	var out []string
 	for v := range uint8(4) {
-		x := matchOf(m)
+		p := packed(m)
+		x := p.datapath()
 		x.Variant = v
 		if e, ok := b.dp.entries[x]; ok {
 			s := fmt.Sprintf("%d@%b", e.Action, e.Interfaces)
@@ -281,8 +274,11 @@ func TestDeadMan(t *testing.T) {
 	b.SetFacts(guard.Facts{Brokers: []guard.Broker{{Address: netip.MustParseAddr("192.0.2.9"), Port: 9092}}})
 	b.write("*|"+src+"|a", `{"action":"drop","ttl":"1h"}`)
 	b.write("*|destination=198.51.100.1/32,protocol=udp|a", `{"action":"drop","ttl":"1h"}`)
-	b.live.put(&held{Lease: leaseOf(t, wide, b.now), appliedAt: b.now}) // the guard would refuse it: this is the second line
-	b.install(map[commands.Match]bool{leaseOf(t, wide, b.now).Match: true})
+	h := leaseOf(t, wide, b.Filter, b.now)
+	b.live.put(h, owner{issuer: "a"}) // the guard would refuse it: this is the second line
+	if err := b.install([]match{h.match}); err != nil {
+		t.Fatal(err)
+	}
 	b.now = b.now.Add(10 * time.Second)
 	b.deadMan(false)
 	if got := b.effective(wide); got != drop+" suspended" {
@@ -295,7 +291,7 @@ func TestDeadMan(t *testing.T) {
 	c := newBench(t, nil)
 	c.dp.entries = b.dp.entries
 	c.Begin()
-	c.next.put(&held{Lease: leaseOf(t, wide, c.now), appliedAt: c.now})
+	c.next.put(leaseOf(t, wide, c.Filter, c.now), owner{issuer: "a"})
 	c.Position(9, true)
 	if got := c.effective(wide); got != drop+" suspended" {
 		t.Errorf("after a restart: %q", got)
@@ -308,13 +304,13 @@ func TestDeadMan(t *testing.T) {
 	}
 }
 
-func leaseOf(t *testing.T, match string, now time.Time) commands.Lease {
+func leaseOf(t *testing.T, text string, f *Filter, now time.Time) held {
 	t.Helper()
-	m, err := commands.ParseMatch(match)
+	m, err := commands.ParseMatch(text)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return commands.NewLease(commands.Command{Action: commands.Drop, Match: m, Issuer: "a", TTL: time.Hour}, 7, now, now)
+	return heldOf(&commands.Command{Action: commands.Drop, Match: m}, 7, now.Add(time.Hour), now.Sub(f.began))
 }
 
 // TestReplaySweeps: what the log no longer has leaves the data plane when the

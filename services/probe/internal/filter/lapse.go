@@ -1,47 +1,71 @@
 package filter
 
-import (
-	"container/heap"
-	"time"
-)
+// lapse is when a lease ends, as long as its place has this generation.
+type lapse struct {
+	expires    int64
+	lease      ref
+	generation uint32
+}
 
-// lapses are held leases by when they lapse, earliest first, so that a tick costs
-// what lapses and not what is held. One that was replaced or removed stays in it
-// until then; prune bounds how many do.
-type lapses []*held
+// lapses are a heap, the earliest first, so that a tick costs what lapses and not
+// what is held. One of a lease that was replaced or removed stays in it until then;
+// prune bounds how many do. container/heap would allocate for each.
+type lapses []lapse
 
-// Len implements heap.Interface.
-func (l lapses) Len() int { return len(l) }
-
-// Less implements heap.Interface.
-func (l lapses) Less(i, j int) bool { return l[i].ExpiresAt.Before(l[j].ExpiresAt) }
-
-// Swap implements heap.Interface.
-func (l lapses) Swap(i, j int) { l[i], l[j] = l[j], l[i] }
-
-// Push implements heap.Interface.
-func (l *lapses) Push(x any) {
-	if h, ok := x.(*held); ok {
-		*l = append(*l, h)
+func (l *lapses) push(x lapse) {
+	*l = append(*l, x)
+	h := *l
+	for i := len(h) - 1; i > 0; {
+		parent := (i - 1) / 2
+		if h[parent].expires <= h[i].expires {
+			return
+		}
+		h[parent], h[i] = h[i], h[parent]
+		i = parent
 	}
 }
 
-// Pop implements heap.Interface.
-func (l *lapses) Pop() any {
-	last := (*l)[len(*l)-1]
-	(*l)[len(*l)-1] = nil
-	*l = (*l)[:len(*l)-1]
-	return last
+func (l *lapses) pop() lapse {
+	h := *l
+	first, last := h[0], len(h)-1
+	h[0] = h[last]
+	*l = h[:last]
+	l.sink(0)
+	return first
 }
 
-// lapsed takes out the leases that are over at now and returns them.
-func (s *set) lapsed(now time.Time) []*held {
-	var out []*held
-	for len(s.lapses) > 0 && !s.lapses[0].Live(now) {
-		h, ok := heap.Pop(&s.lapses).(*held)
-		if ok && s.byKey[h.Key] == h {
-			s.remove(h.Key)
-			out = append(out, h)
+// sink moves the one at i behind those that are earlier.
+func (l *lapses) sink(i int) {
+	h := *l
+	for {
+		child := 2*i + 1
+		if child >= len(h) {
+			return
+		}
+		if child+1 < len(h) && h[child+1].expires < h[child].expires {
+			child++
+		}
+		if h[i].expires <= h[child].expires {
+			return
+		}
+		h[i], h[child] = h[child], h[i]
+		i = child
+	}
+}
+
+// isHeld reports whether the lease is still the one that ends then.
+func (s *set) isHeld(l lapse) bool {
+	h := s.at(l.lease)
+	return h.used && h.generation == l.generation
+}
+
+// lapsed takes out leases that are over at now, at most most of them, and appends
+// their matches.
+func (s *set) lapsed(out []match, now int64, most int) []match {
+	for len(s.lapses) > 0 && s.lapses[0].expires <= now && len(out) < most {
+		if l := s.lapses.pop(); s.isHeld(l) {
+			out = append(out, s.at(l.lease).match)
+			s.remove(l.lease)
 		}
 	}
 	return out
@@ -49,16 +73,17 @@ func (s *set) lapsed(now time.Time) []*held {
 
 // prune forgets those that are no longer held once they are most.
 func (s *set) prune() {
-	if len(s.lapses) <= 2*len(s.byKey)+1024 {
+	if len(s.lapses) <= 2*s.n+1024 {
 		return
 	}
 	rest := s.lapses[:0]
-	for _, h := range s.lapses {
-		if s.byKey[h.Key] == h {
-			rest = append(rest, h)
+	for _, l := range s.lapses {
+		if s.isHeld(l) {
+			rest = append(rest, l)
 		}
 	}
-	clear(s.lapses[len(rest):])
 	s.lapses = rest
-	heap.Init(&s.lapses)
+	for i := len(rest)/2 - 1; i >= 0; i-- {
+		s.lapses.sink(i)
+	}
 }

@@ -1,14 +1,27 @@
 package filter
 
 import (
-	"fmt"
+	"encoding/binary"
 	"math/rand/v2"
+	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/weir-net/weir/schemas"
 	"github.com/weir-net/weir/schemas/commands"
 )
+
+// numbered is the match of an address.
+func numbered(n uint32) match {
+	var a [4]byte
+	binary.BigEndian.PutUint32(a[:], n)
+	return packed(commands.Match{Source: netip.PrefixFrom(netip.AddrFrom4(a), 32)})
+}
+
+type leaseKey struct {
+	match
+	owner
+}
 
 // TestSetAgainstScan puts, renews, suspends and removes leases at random while
 // time goes on, and holds what the set knows at once against looking at each.
@@ -17,58 +30,100 @@ func TestSetAgainstScan(t *testing.T) {
 	targets := []schemas.Target{
 		{Kind: schemas.TargetAll}, {Kind: schemas.TargetHost, Host: "h"}, {Kind: schemas.TargetInterface, Host: "h", Interface: "eth0"},
 	}
-	s, now := newSet(), time.Unix(1e9, 0)
+	issuers := []string{"a", "b"}
+	s, now := newSet(), time.Unix(1e9, 0).UnixNano()
+	want := map[leaseKey]held{}
 	for step := range 20_000 {
-		key := fmt.Sprint(r.IntN(300))
+		k := leaseKey{numbered(uint32(r.IntN(60))), owner{targets[r.IntN(3)], issuers[r.IntN(2)]}}
 		switch r.IntN(10) {
 		case 0:
-			s.remove(key)
+			if at, _ := s.find(k.match, k.owner); at != 0 {
+				s.remove(at)
+			}
+			delete(want, k)
 		case 1:
-			if h := s.byKey[key]; h != nil {
-				s.suspend(h, []string{"", "protected"}[r.IntN(2)])
+			if at, _ := s.find(k.match, k.owner); at != 0 {
+				h := want[k]
+				h.suspended = r.IntN(2) == 0
+				want[k] = h
+				s.suspend(s.at(at), h.suspended)
 			}
 		default:
-			l := commands.Lease{Key: key, ExpiresAt: now.Add(time.Duration(r.IntN(5000)) * time.Millisecond)}
-			l.Target = targets[r.IntN(len(targets))]
-			if r.IntN(20) == 0 {
-				l.ExpiresAt = time.Time{} // for ever
-			}
-			s.put(&held{Lease: l, suspended: []string{"", "", "protected"}[r.IntN(3)]})
+			h := held{match: k.match, offset: int64(step), expires: now + r.Int64N(int64(5*time.Second)), suspended: r.IntN(3) == 0}
+			want[k] = h
+			s.put(h, k.owner)
 		}
-		now = now.Add(time.Duration(r.IntN(20)) * time.Millisecond)
-		over := map[string]bool{}
-		for k, h := range s.byKey {
-			if !h.Live(now) {
-				over[k] = true
+		now += r.Int64N(int64(20 * time.Millisecond))
+		over := map[match]int{}
+		for k, h := range want {
+			if !h.live(now) {
+				over[k.match]++
+				delete(want, k)
 			}
 		}
-		for _, h := range s.lapsed(now) {
-			if !over[h.Key] {
-				t.Fatalf("step %d: %s is said to have lapsed", step, h.Key)
+		for _, m := range s.lapsed(nil, now, 1000) {
+			if over[m]--; over[m] == 0 {
+				delete(over, m)
 			}
-			delete(over, h.Key)
 		}
 		if len(over) > 0 {
-			t.Fatalf("step %d: %v lapsed unnoticed", step, over)
+			t.Fatalf("step %d: lapsed and said to have lapsed differ by %v", step, over)
 		}
-		counts := map[schemas.Target]tally{}
-		for _, h := range s.byKey {
-			n := counts[h.Target]
-			if h.suspended == "" {
-				n.applied++
-			} else {
-				n.suspended++
-			}
-			counts[h.Target] = n
+		compare(t, s, want)
+		if most := 2*s.n + 1024; len(s.lapses) > most {
+			t.Fatalf("step %d: %d times of %d leases are kept", step, len(s.lapses), s.n)
 		}
-		for _, target := range targets {
-			if counts[target] != s.counts[target] {
-				t.Fatalf("step %d: %v has %+v, and is said to have %+v", step, target, counts[target], s.counts[target])
-			}
+	}
+	for len(want) > 0 {
+		for k := range want {
+			at, _ := s.find(k.match, k.owner)
+			s.remove(at)
+			delete(want, k)
 		}
-		if most := 2*len(s.byKey) + 1024; len(s.lapses) > most {
-			t.Fatalf("step %d: %d times of %d leases are kept", step, len(s.lapses), len(s.byKey))
+	}
+	if len(s.first) > 0 || len(s.byOwner) > 0 || len(s.issuers) > 0 || s.n != 0 || len(s.free) != int(s.end)-1 {
+		t.Errorf("an empty set has %d matches, %d owners, %d issuers, %d leases, and %d of %d places are free",
+			len(s.first), len(s.byOwner), len(s.issuers), s.n, len(s.free), s.end-1)
+	}
+}
+
+// compare holds a set against its leases by key.
+func compare(t *testing.T, s *set, want map[leaseKey]held) {
+	t.Helper()
+	owners, issuers, same := map[owner]tally{}, map[string]int{}, map[match]int{}
+	for k, h := range want {
+		at, _ := s.find(k.match, k.owner)
+		if at == 0 || s.at(at).offset != h.offset || s.at(at).suspended != h.suspended {
+			t.Fatalf("%+v is held at %d, want %+v", k, at, h)
 		}
+		n := owners[k.owner]
+		if h.suspended {
+			n.suspended++
+		} else {
+			n.applied++
+		}
+		owners[k.owner] = n
+		issuers[k.issuer]++
+		same[k.match]++
+	}
+	for o, n := range owners {
+		if got := s.owners[s.byOwner[o]]; got.owner != o || got.tally != n {
+			t.Fatalf("%+v has %+v, and is said to have %+v", o, n, got)
+		}
+	}
+	for m, n := range same {
+		if _, got := s.find(m, owner{}); got != n {
+			t.Fatalf("a match has %d leases, and is said to have %d", n, got)
+		}
+	}
+	for name, n := range issuers {
+		if s.issuers[name] != n {
+			t.Fatalf("issuer %s has %d leases, and is said to have %d", name, n, s.issuers[name])
+		}
+	}
+	if len(s.byOwner) != len(owners) || len(s.first) != len(same) || s.n != len(want) || len(s.issuers) != len(issuers) {
+		t.Fatalf("%d owners, %d matches, %d leases, %d issuers; want %d, %d, %d, %d", len(s.byOwner), len(s.first), s.n, len(s.issuers),
+			len(owners), len(same), len(want), len(issuers))
 	}
 }
 
@@ -78,9 +133,9 @@ func TestRenewalsAreForgotten(t *testing.T) {
 	s, now := newSet(), time.Unix(1e9, 0)
 	for range 10_000 {
 		now = now.Add(time.Second)
-		s.put(&held{Lease: commands.Lease{Key: "k", ExpiresAt: now.Add(24 * time.Hour)}})
+		s.put(held{match: numbered(1), expires: now.Add(24 * time.Hour).UnixNano()}, owner{issuer: "a"})
 	}
-	if len(s.lapses) > 1026 {
-		t.Errorf("%d times are kept of one lease", len(s.lapses))
+	if len(s.lapses) > 1026 || len(s.blocks) > 1 || len(s.owners) > 1 {
+		t.Errorf("%d times, %d blocks and %d owners are kept of one lease", len(s.lapses), len(s.blocks), len(s.owners))
 	}
 }

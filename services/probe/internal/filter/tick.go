@@ -5,10 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/weir-net/weir/bpf/xdp"
-	"github.com/weir-net/weir/schemas/commands"
 	"github.com/weir-net/weir/schemas/events"
-	"github.com/weir-net/weir/schemas/status"
 	"github.com/weir-net/weir/services/probe/internal/guard"
 )
 
@@ -39,81 +36,78 @@ func (f *Filter) Watch(ctx context.Context, host Host) error {
 	}
 }
 
-// Reinstall writes the whole set anew: the interfaces have changed.
+// Reinstall writes the whole set anew: the interfaces have changed. A replay that
+// is about to end does so first.
 func (f *Filter) Reinstall() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.installs.Lock()
+	defer f.installs.Unlock()
 	if f.caughtUp.Load() {
 		f.installAll()
 	}
 }
 
 func (f *Filter) expire() {
+	for f.expireSome() { // a million may end in one second
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	now := f.Now()
-	touched := map[commands.Match]bool{}
-	for _, h := range f.live.lapsed(now) {
-		touched[h.Match] = true
-	}
-	modes := len(f.live.modes)
+	now, modes := f.Now(), len(f.live.modes)
 	for key, l := range f.live.modes {
 		if !l.Live(now) {
 			delete(f.live.modes, key)
 		}
 	}
-	if !f.caughtUp.Load() {
-		return // the data plane holds what an earlier process put there
-	}
-	if len(touched) > 0 {
-		f.install(touched)
-	}
-	if len(f.live.modes) != modes {
+	if len(f.live.modes) != modes && f.next == nil {
 		f.applyModes(nil)
 	}
+}
+
+// expireSome takes out a portion of what has lapsed, and reports whether there
+// may be more.
+func (f *Filter) expireSome() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	touched := f.live.lapsed(nil, f.Now().UnixNano(), blockSize)
+	if f.next == nil { // else the data plane holds what was there before the replay
+		f.report(f.install(touched))
+	}
+	return len(touched) == blockSize
 }
 
 // SetFacts judges the whole set again if the host has changed.
 func (f *Filter) SetFacts(facts guard.Facts) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	if f.facts.Equal(&facts) {
+		f.mu.Unlock()
 		return
 	}
-	f.facts = facts
-	if err := f.dp.SetExempt(facts.Prefixes()); err != nil {
-		f.alarm(err)
-	}
-	touched := map[commands.Match]bool{}
-	for _, s := range []*set{f.live, f.next} {
+	f.facts = facts // what comes from now on is judged by it
+	f.report(f.dp.SetExempt(facts.Prefixes()))
+	sets := []*set{f.live, f.next}
+	f.mu.Unlock()
+	for _, s := range sets {
 		if s == nil {
 			continue
 		}
-		for _, h := range s.byKey {
-			if h.deadMan {
-				continue
+		f.report(f.inPortions(s, func(h *held) bool {
+			c := h.command()
+			err := facts.Judge(&c)
+			if h.deadMan || h.suspended == (err != nil) {
+				return false
 			}
-			was, why := h.suspended, ""
-			if err := facts.Judge(&h.Command); err != nil {
-				why = err.Error()
-			}
-			s.suspend(h, why)
-			if (was == "") != (why == "") {
-				touched[h.Match] = true
-				f.announce(h)
-			}
-		}
-	}
-	if len(touched) > 0 && f.caughtUp.Load() {
-		f.install(touched)
+			s.suspend(h, err != nil)
+			f.announce(s, h, err)
+			return true
+		}))
 	}
 }
 
-func (f *Filter) announce(h *held) {
-	e := events.Record{Kind: events.KindSuspended, Severity: events.Warning, Topic: f.Topic, Offset: h.Offset, Key: h.Key,
-		Reason: "lease suspended: " + h.suspended}
-	if h.suspended == "" {
-		e.Kind, e.Severity, e.Reason = events.KindResumed, events.Info, "lease in force again"
+// announce says that a lease was suspended, or is in force again if why is nil.
+func (f *Filter) announce(s *set, h *held, why error) {
+	e := events.Record{Kind: events.KindResumed, Severity: events.Info, Topic: f.Topic, Offset: h.offset, Key: s.key(h),
+		Reason: "lease in force again"}
+	if why != nil {
+		e.Kind, e.Severity, e.Reason = events.KindSuspended, events.Warning, "lease suspended: "+why.Error()
 	}
 	f.Publish(e)
 }
@@ -121,8 +115,6 @@ func (f *Filter) announce(h *held) {
 // deadMan suspends, when the brokers fall silent, the leases that were applied
 // shortly before and may be the cause.
 func (f *Filter) deadMan(reachable bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	if reachable {
 		f.sawLoss = false
 		return
@@ -131,49 +123,19 @@ func (f *Filter) deadMan(reachable bool) {
 		return
 	}
 	f.sawLoss = true
-	now := f.Now()
-	touched := map[commands.Match]bool{}
-	for _, h := range f.live.byKey {
-		if h.suspended != "" || now.Sub(h.appliedAt) > f.DeadMan || !f.facts.CouldCut(&h.Command) {
-			continue
-		}
-		f.live.suspend(h, fmt.Sprintf("dead-man: the brokers were lost %v after it was applied", now.Sub(h.appliedAt).Round(time.Second)))
-		h.deadMan = true
-		touched[h.Match] = true
-		f.announce(h)
-	}
-	if len(touched) > 0 {
-		f.install(touched)
-	}
-}
-
-// maxDrops bounds the leases listed in one status record.
-const maxDrops = 1000
-
-// Status describes the filter of one interface.
-func (f *Filter) Status(i Interface) status.Filter {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	now := f.Now()
-	out := status.Filter{Rejected: f.rejected.Load()}
-	for target, n := range f.live.counts {
-		if target.Matches(f.Host, i.Name) {
-			out.Leases += n.applied
-			out.Suspended += n.suspended
+	now, live := f.Now().Sub(f.began), f.live
+	f.mu.Unlock()
+	f.report(f.inPortions(live, func(h *held) bool {
+		if h.suspended || now-h.appliedAt > f.DeadMan {
+			return false
 		}
-	}
-	_, out.Capacity = f.dp.Len()
-	boot := xdp.BootTime()
-	f.dp.Entries(func(e xdp.Entry, d xdp.Drops) bool {
-		if e.Interfaces&(1<<i.Slot) == 0 || d.Last == 0 {
-			return true
+		if c := h.command(); !f.facts.CouldCut(&c) {
+			return false
 		}
-		if h := f.live.of(e); h != nil && h.suspended == "" && h.Target.Matches(f.Host, i.Name) {
-			out.Drops = append(out.Drops, status.LeaseDrops{Key: h.Key, Offset: e.Offset, Packets: d.Packets, Bytes: d.Bytes,
-				Would: d.Would, LastAt: now.Add(d.Last - boot)})
-		}
+		live.suspend(h, true)
+		h.deadMan = true
+		f.announce(live, h, fmt.Errorf("dead-man: the brokers were lost %v after it was applied", (now-h.appliedAt).Round(time.Second)))
 		return true
-	})
-	trim(&out)
-	return out
+	}))
 }

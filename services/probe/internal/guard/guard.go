@@ -109,7 +109,7 @@ func (f *Facts) judgeSource(p netip.Prefix) error {
 func (f *Facts) judgeService(m *commands.Match) error {
 	for _, b := range f.Brokers {
 		if m.CouldMatchReply(b.Address, b.Port, f.Own) {
-			return fmt.Errorf("%v would cut the connection to the broker %v", m, b.Address)
+			return fmt.Errorf("%v would cut the connection to the broker %v", *m, b.Address)
 		}
 	}
 	return nil

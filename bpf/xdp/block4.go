@@ -1,0 +1,224 @@
+package xdp
+
+import (
+	"math/bits"
+	"slices"
+)
+
+// record4 is a record of an IPv4 source as it lies in the table.
+type record4 struct {
+	word   uint64 // address, and above it the key
+	counts uint64
+}
+
+// Of the word of a record4.
+const (
+	source4Mask = slotMask<<keyShift4 | (1<<keyShift4 - 1)
+	pairs4      = kindPairs << (kindShift + keyShift4)
+)
+
+func (r record4) record() record {
+	return record{address: [2]uint64{r.word & (1<<keyShift4 - 1)}, key: uint32(r.word >> keyShift4), counts: r.counts}
+}
+
+// joiner4 joins the records of a block. The records of a source that cannot be joined,
+// being of different kinds, are linked.
+type joiner4 struct {
+	records []record4 // of the block, of all CPUs; what is joined is moved to the front
+	links   []uint32  // by joined record: the source's next, plus one; linked if it is not its first
+	index   []uint32  // by hash: a joined record, plus one
+}
+
+// linked marks a record that is not the first of its source.
+const linked = 1 << 31
+
+// block4 reads a block of sets of IPv4.
+func (r *reader) block4(t *sourceTable, block int, groups uint8) {
+	j := &r.four
+	late := r.scanner.tables[0].lateIn(block)
+	j.begin(r.cpus*blockRecords + len(late))
+	n := 0
+	for cpu := range r.cpus {
+		region := r.scanner.half*r.cpus + cpu
+		for left := groups; left != 0; left &= left - 1 {
+			from := t.group4(region, block*blockSets+bits.TrailingZeros8(left)*dirtySets)
+			n += gather4((*[groupRecords]record4)(j.records[n:n+groupRecords]), from)
+		}
+	}
+	for i := range late {
+		j.records[n] = record4{late[i].address[0] | uint64(late[i].key)<<keyShift4, late[i].counts}
+		n++
+	}
+	joined := j.join(n, r.hashKey)
+	r.emit4(joined, j.links)
+	if !r.sketchBlock(block) {
+		r.sketch4(joined)
+	}
+}
+
+// begin makes room for n records.
+func (j *joiner4) begin(n int) {
+	if len(j.records) < n {
+		j.records, j.links, j.index = make([]record4, n), make([]uint32, n), make([]uint32, indexSize(n))
+	}
+}
+
+// gather4 copies the records that are in use, and returns how many. How many of a set
+// are cannot be predicted, so it asks by arithmetic: a wrong guess would cost more than
+// a copy.
+func gather4(to *[groupRecords]record4, from []record4) int {
+	n := uint64(0)
+	for i := range from {
+		word, counts := from[i].word, from[i].counts
+		to[n%groupRecords] = record4{word, counts}
+		n += inUse(word)
+	}
+	return int(n)
+}
+
+// inUse returns 1 for a word that is not 0.
+func inUse(word uint64) uint64 { return (word | -word) >> 63 }
+
+// indexSize is how many places there are for n records: enough for most to have theirs.
+func indexSize(n int) int { return 4 << bits.Len(uint(n)) }
+
+// join joins the first n records and returns what is left. What most records of a flood
+// take is here and short; meet has the rest.
+func (j *joiner4) join(n int, key uint64) []record4 {
+	records, index := j.records[:n], j.index[:indexSize(n)]
+	mask := uint64(len(index) - 1)
+	clear(index)
+	clear(j.links[:n])
+	n = 0
+	for i := range records {
+		word, counts := records[i].word, records[i].counts
+		h := (word & source4Mask) * key >> 32 & mask
+		at := index[h]
+		if at == 0 {
+			records[n].word, records[n].counts = word, counts
+			n++
+			index[h] = uint32(n)
+			continue
+		}
+		o := &records[at-1]
+		if o.word == word && (o.counts|counts)&fullCounts|word&pairs4 == 0 {
+			o.counts += counts
+			continue
+		}
+		n = j.meet(records[i], h, mask, n)
+	}
+	return records[:n]
+}
+
+// meet looks for the source of a record from a place of the index on, and returns how
+// many joined records there are now.
+func (j *joiner4) meet(r record4, h, mask uint64, n int) int {
+	first := uint32(0)
+	for ; j.index[h] != 0; h = (h + 1) & mask {
+		at := j.index[h]
+		o := &j.records[at-1]
+		if o.word == r.word {
+			if sum, ok := joinCounts(r.word>>keyShift4, o.counts, r.counts); ok {
+				o.counts = sum
+				return n
+			}
+		}
+		if (o.word^r.word)&source4Mask == 0 && first == 0 {
+			first = at
+		}
+	}
+	j.records[n] = r
+	n++
+	j.index[h] = uint32(n)
+	if first != 0 {
+		j.links[n-1] = linked | j.links[first-1]
+		j.links[first-1] = uint32(n)
+	}
+	return n
+}
+
+// emit4 counts and lists the sources of a block. In a flood most that follow each other
+// sent the same kind of packets: such are added up in one go.
+func (r *reader) emit4(joined []record4, links []uint32) {
+	links = links[:len(joined)]
+	for i := 0; i < len(joined); {
+		key, begin := joined[i].word>>keyShift4, i
+		var sum, most volume
+		for ; i < len(joined) && joined[i].word>>keyShift4 == key && links[i] == 0; i++ {
+			v := volumeOf(joined[i].counts)
+			sum.packets += v.packets
+			sum.bytes += v.bytes
+			most.packets = max(most.packets, v.packets)
+			most.bytes = max(most.bytes, v.bytes)
+		}
+		if begin < i {
+			if r.tell(key, sum) {
+				r.emitAlike4(key, joined[begin:i], most)
+			}
+			continue
+		}
+		r.tell(key, volumeOf(joined[i].counts))
+		if links[i]&linked == 0 {
+			r.emitLinked4(joined, links, i)
+		}
+		i++
+	}
+}
+
+// emitAlike4 lists sources of one record each, all of the same key. None is heavier
+// than most.
+func (r *reader) emitAlike4(key uint64, joined []record4, most volume) {
+	l, kind := r.list(int(key&slotMask)), int(key>>kindShift&kindMask)
+	if kind == classTCPOther {
+		joined = slices.DeleteFunc(joined, func(e record4) bool { return e.counts == 0 }) // carried over and idle
+	}
+	if kind&^kindDropped == classTCPOther && most.packets >= establishedPackets {
+		for _, e := range joined {
+			if e.counts>>byteBits >= establishedPackets {
+				source := e.record()
+				r.conversing = append(r.conversing, source.addr())
+			}
+		}
+	}
+	switch room := r.mostListed - l.len(); {
+	case room >= len(joined):
+		l.fours = append(l.fours, joined...)
+	case !l.heavy().wants(kind, most):
+		l.more += len(joined)
+	default:
+		for _, e := range joined {
+			if l.heavy().offerOne(kind, volumeOf(e.counts)) {
+				l.fours = append(l.fours, e)
+			} else {
+				l.more++
+			}
+		}
+	}
+}
+
+// emitLinked4 lists the source whose first record is at i.
+func (r *reader) emitLinked4(joined []record4, links []uint32, i int) {
+	r.linked = append(r.linked[:0], joined[i].record())
+	for next := links[i]; next != 0; next = links[next-1] &^ linked {
+		r.linked = append(r.linked, joined[next-1].record())
+	}
+	r.emitRecords(r.linked)
+}
+
+// sketch4 enters the sources of a block one by one.
+func (r *reader) sketch4(joined []record4) {
+	for i := 0; i < len(joined); {
+		key, begin := joined[i].word>>keyShift4, i
+		for i < len(joined) && joined[i].word>>keyShift4 == key {
+			i++
+		}
+		if slot := key & slotMask; r.scanner.slots>>slot&1 != 0 {
+			s, kinds := r.sketchOf(int(slot)), uint32(1)<<(key>>kindShift&kindMask)
+			for _, e := range joined[begin:i] {
+				if e.counts != 0 {
+					s.note(hash4(e.word, r.seed), kinds)
+				}
+			}
+		}
+	}
+}
