@@ -100,7 +100,8 @@ static __always_inline void touch_any(const struct noted *e)
 
 /* The passes over the buffer are global functions, which the verifier looks at
  * once and by themselves; and what they find out goes to the buffer, not to a
- * variable, of which it would follow every value. */
+ * variable, of which it would follow every value. So they read it there anew. */
+#define ANEW(member) (*(volatile __u32 *)&(member))
 
 /* Counts every packet in its set, or says that it is full. The loop that loads the
  * lines is as short as can be: the CPU must see all the loads at once. */
@@ -149,7 +150,7 @@ __noinline int count_outcomes(__u32 region)
 	for (int n = 0; n < BATCH; n++) {
 		const struct noted *e = &b->noted[n], *next = &b->noted[(n + 1) & (BATCH - 1)];
 
-		if (n < b->kept)
+		if (n < ANEW(b->kept))
 			continue;
 		packets += e->packet.packets;
 		bytes += e->packet.length;
@@ -170,19 +171,17 @@ __noinline int count_outcomes(__u32 region)
 __noinline int keep_missed(__u32 region)
 {
 	struct batch *b = batch_at(region);
-	__u32 kept;
 
 	if (!b)
 		return 0;
-	kept = b->kept;
 	b->n = 0;
 #pragma clang loop unroll(disable)
 	for (int n = 0; n < BATCH; n++) {
-		struct noted *e = &b->noted[n], *to = &b->noted[b->n & (BATCH - 1)];
+		struct noted *e = &b->noted[n], *to = &b->noted[ANEW(b->n) & (BATCH - 1)];
 
-		if (!(b->missed & 1U << n))
+		if (!(ANEW(b->missed) & 1U << n))
 			continue;
-		if (n < kept) {
+		if (n < ANEW(b->kept)) {
 			count_other(region, e);
 			continue;
 		}
@@ -204,11 +203,11 @@ __noinline int count_kept(__u32 region)
 		return 0;
 #pragma clang loop unroll(disable)
 	for (int n = 0; n < BATCH; n++)
-		if (n < b->n)
+		if (n < ANEW(b->n))
 			touch_any(&b->noted[n]);
 #pragma clang loop unroll(disable)
 	for (int n = 0; n < BATCH; n++)
-		if (n < b->n && !place_any(region, b, &b->noted[n], n))
+		if (n < ANEW(b->n) && !place_any(region, b, &b->noted[n], n))
 			count_other(region, &b->noted[n]);
 	b->n = 0;
 	b->kept = 0;
