@@ -185,12 +185,26 @@ func TestKernelAcceptsTheFrames(t *testing.T) {
 	}
 }
 
+// freePort returns an address of loopback at which nobody listens.
+func freePort(t *testing.T) netip.AddrPort {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := netip.MustParseAddrPort(l.Addr().String())
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return address
+}
+
 // TestServerAnswersClientsAndFlood runs the server, ordinary clients and the
 // HTTP flood together.
 func TestServerAnswersClientsAndFlood(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	address := netip.MustParseAddrPort("127.0.0.1:38080")
+	address := freePort(t)
 	ready := make(chan struct{})
 	served := make(chan error, 1)
 	go func() {

@@ -50,9 +50,9 @@ type Record struct {
 	Seq             uint64               `json:"seq"` // last counts window published
 	Buffered        int                  `json:"buffered_windows"`
 	ShedSources     uint64               `json:"shed_sources"`
-	BrokerReachable bool                 `json:"broker_reachable"`
-	SkewMillis      int64                `json:"clock_skew_ms"` // local clock minus the broker's
-	MemoryBytes     uint64               `json:"memory_bytes"`  // BPF maps and process together
+	BrokerReachable bool                 `json:"broker_reachable"` // it answers, and takes the counts
+	SkewMillis      int64                `json:"clock_skew_ms"`    // local clock minus the broker's
+	MemoryBytes     uint64               `json:"memory_bytes"`     // BPF maps and process together
 	Version         string               `json:"version"`
 	Stopped         bool                 `json:"stopped,omitempty"` // a last word: the probe ended on purpose
 }

@@ -26,7 +26,7 @@ type Config struct {
 	SourceWays       int    `split_words:"true" default:"0" desc:"IPv4 records per CPU and window, a power of two; a source takes one per class of packets that it sends; 0: 1,048,576 shared among the CPUs, 64 MiB with those of IPv6"`
 	MaxSources       int    `split_words:"true" default:"131072" desc:"sources published per interface and window; the lightest beyond it are summed up"`
 	SourceLimit      uint64 `split_words:"true" default:"0" desc:"packets per second that any source may send, held in XDP without waiting for a decision; a NAT is one source; 0: no limit"`
-	MaxLeases        int    `split_words:"true" default:"131072" desc:"capacity of the filter, some 220 bytes each"`
+	MaxLeases        int    `split_words:"true" default:"131072" desc:"capacity of the filter; each lease takes some 220 bytes there and 250 in the probe, up to three times that while the topic is read"`
 	MaxPerIssuer     int    `split_words:"true" default:"65536" desc:"leases of one issuer"`
 	ChangesPerSecond int    `split_words:"true" default:"20000" desc:"changes of one issuer per second; more are refused"`
 	Strict           bool   `default:"false" desc:"drop what is neither IPv4 nor IPv6, ARP included, when enforcing"`

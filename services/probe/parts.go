@@ -98,23 +98,26 @@ type statusView struct {
 	leases  *filter.Filter
 	loop    *drain.Loop
 	host    *machine
+	writes  writes
 }
 
 func (v *statusView) records() []status.Record {
 	offset, ready := v.leases.Applied()
+	stats := v.loop.Stats()
+	waiting := stats.Waiting.Load()
+	taken := !v.writes.stuck(stats.Windows.Load(), waiting > 0, time.Now())
 	var out []status.Record
 	for _, a := range v.manager.Attached() {
 		f := v.leases.Status(filter.Interface{Slot: a.Slot, Name: a.Name})
 		if verdicts, err := v.dp.Verdicts(a.Slot); err == nil {
 			f.Verdicts = verdicts
 		}
-		stats := v.loop.Stats()
 		out = append(out, status.Record{
 			Interface: a.Name, Ifindex: uint32(a.Ifindex), Mode: string(filter.ModeName(v.dp.FilterMode(a.Slot))),
 			XDPMode: a.Mode.String(), XDPReason: a.Reason,
 			Components: map[string]status.Component{status.ComponentFilter: {AppliedOffset: offset, Ready: ready}},
-			Filter:     f, Seq: v.loop.Seq(a.Name), Buffered: int(stats.Waiting.Load()), ShedSources: stats.Shed.Load(),
-			BrokerReachable: v.host.BrokersReachable(), MemoryBytes: v.dp.MemoryBytes() + residentBytes(), Version: version,
+			Filter:     f, Seq: v.loop.Seq(a.Name), Buffered: int(waiting), ShedSources: stats.Shed.Load(),
+			BrokerReachable: v.host.BrokersReachable() && taken, MemoryBytes: v.dp.MemoryBytes() + residentBytes(), Version: version,
 		})
 	}
 	return out

@@ -27,7 +27,9 @@ func (a *app) statusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "Show every interface of every probe: mode, leases, how far it has applied commands",
 		Long: "Show every interface of every probe that reported within the hour. An interface is\n" +
-			"stale when its probe has been silent for 15 s. Exit code 4 if none is live.",
+			"stale when its probe has been silent for 15 s. Exit code 4 if none is live. BROKER is\n" +
+			"what the probe says of it: refuses, if it takes no counts (a full disk, too few\n" +
+			"replicas); silent, if nothing has come from the probe for 5 s.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.status(cmd.Context()) },
 	}
@@ -77,7 +79,7 @@ func (a *app) status(ctx context.Context) error {
 		err = a.printStatus(out)
 	}
 	if err == nil && live == 0 {
-		return exit(ExitNoProbe, "no live probe")
+		return exit(ExitNoProbe, "no live probe; if they run, the brokers may refuse what they write: see weir doctor on their hosts")
 	}
 	return err
 }
@@ -94,19 +96,31 @@ func (a *app) printStatus(lines []interfaceStatus) error {
 		if l.Behind > 0 {
 			applied += fmt.Sprintf(" (-%d)", l.Behind)
 		}
-		broker := "reachable"
-		if !s.BrokerReachable {
-			broker = "unreachable"
-		}
-		if l.State != "live" {
-			broker = "-"
-		}
 		rows = append(rows, []string{
 			s.Key(), l.State, short(time.Duration(l.AgeSeconds * float64(time.Second))), s.Mode, s.XDPMode,
 			fmt.Sprintf("%d/%d", s.Filter.Leases, s.Filter.Capacity), strconv.Itoa(s.Filter.Suspended),
-			strconv.FormatUint(s.Filter.Rejected, 10), applied, yes(f.Ready), broker,
+			strconv.FormatUint(s.Filter.Rejected, 10), applied, yes(f.Ready), brokerOf(l),
 			count(float64(s.MemoryBytes)) + "B", s.Version,
 		})
 	}
 	return table(a.Out, "INTERFACE STATE AGE MODE XDP LEASES SUSPENDED REJECTED APPLIED READY BROKER MEMORY VERSION", rows)
+}
+
+// silentAfter is how old a report may be, of those that come every second, for what
+// it says about the brokers to be true still: they may have refused the next one.
+const silentAfter = 5 * time.Second
+
+func brokerOf(l interfaceStatus) string {
+	switch {
+	case l.State != "live":
+		return "-"
+	case l.AgeSeconds > silentAfter.Seconds():
+		return "silent"
+	case l.Status.BrokerReachable:
+		return "reachable"
+	case l.Status.Buffered > 0:
+		return "refuses" // to take counts: this report got through
+	default:
+		return "unreachable"
+	}
 }
