@@ -162,13 +162,13 @@ func (t *sourceTable) take(region, set int, rec *record) bool {
 // one thread. What takes several threads is told twice: the CPU time of all of them, and
 // the time until it was done; each is a low percentile, since others use the machine.
 func BenchmarkDrain(b *testing.B) {
-	for _, n := range []int{100_000, 1_000_000} {
-		b.Run(fmt.Sprint(n, " sources"), func(b *testing.B) {
+	for _, c := range []struct{ family, sources int }{{4, 100_000}, {4, 1_000_000}, {6, 400_000}} {
+		b.Run(fmt.Sprintf("%d sources of IPv%d", c.sources, c.family), func(b *testing.B) {
 			r := newRig(b, Config{SourceWays: 1 << 20, MaxSources: 1 << 17})
-			sum := uint64(0)
+			sum, table := uint64(0), &r.tables[c.family/6]
 			steps := [4]func(){
 				func() {
-					for _, w := range r.tables[0].words {
+					for _, w := range table.words {
 						sum += w
 					}
 				},
@@ -183,7 +183,7 @@ func BenchmarkDrain(b *testing.B) {
 			var wall, used [len(steps)][]float64
 			records := 0
 			for i := range b.N + 1 {
-				records = r.fill(&r.tables[0], n)
+				records = r.fill(table, c.sources)
 				for step, f := range steps {
 					start, cpu := time.Now(), processTime(b)
 					f()

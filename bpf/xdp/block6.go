@@ -86,6 +86,10 @@ next:
 func (r *reader) emit6(joined []record, links []uint32) {
 	for i := range joined {
 		r.tell(uint64(joined[i].key), volumeOf(joined[i].counts))
+		if links[i] == 0 {
+			r.emitRecords(joined[i : i+1])
+			continue
+		}
 		if links[i]&linked != 0 {
 			continue // goes out with its source
 		}

@@ -76,8 +76,8 @@ func (h *heavy) offerOne(kind int, v volume) bool {
 
 // wants reports whether a source that sent only packets of one kind would be taken.
 func (h *heavy) wants(kind int, v volume) bool {
-	return v.packets > min(h.packets.floor(HeaviestByPackets), h.class[kind%NumClasses].floor(HeaviestByClass)) ||
-		v.bytes > h.bytes.floor(HeaviestByBytes)
+	return kind != kindPairs && (v.bytes > h.bytes.floor(HeaviestByBytes) ||
+		v.packets > min(h.packets.floor(HeaviestByPackets), h.class[kind%NumClasses].floor(HeaviestByClass)))
 }
 
 // reset forgets what was offered.
