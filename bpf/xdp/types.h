@@ -87,14 +87,14 @@ struct noted {
 struct batch {
 	struct noted noted[BATCH];
 	__u32 n;
-	__u32 kept;   /* of them, from the last batch: their first set was full */
-	__u32 missed; /* by bit: the set was full */
-	__u32 paired; /* by bit: the port pair is to be noted */
-	__u32 target; /* where the last packet's target is */
-	__u32 listed; /* not 0: some were dropped because their source is listed */
-	__u64 jiffies;	/* when now was read */
-	__u64 now;	/* boot-time ns */
-	__u64 pad[3];	/* no cache line belongs to two CPUs */
+	__u32 kept;    /* of them, from the last batch: their first set was full */
+	__u32 missed;  /* by bit: the set was full */
+	__u32 paired;  /* by bit: the port pair is to be noted */
+	__u32 target;  /* where the last packet's target is */
+	__u32 listed;  /* not 0: some were dropped because their source is listed */
+	__u64 jiffies; /* when now was read */
+	__u64 now;     /* boot-time ns */
+	__u64 pad[3];  /* no cache line belongs to two CPUs */
 };
 
 /* Packets of one interface by reason since load, on one CPU. */
