@@ -153,7 +153,10 @@ func (d *Datapath) putPortion(entries []Entry) error {
 
 func (d *Datapath) put(e *Entry, k *hashedKey) error {
 	t := &d.table
-	s := classify(e.Match, e.Action)
+	s := stageListed
+	if e.Action == ActionAllow || !k.isSource4() {
+		s = classify(e.Match, e.Action)
+	}
 	i, exists := d.find(k)
 	if exists && t.stages[i] == s {
 		l := &d.leases[i]
@@ -176,6 +179,12 @@ func (d *Datapath) put(e *Entry, k *hashedKey) error {
 	d.writeLease(i, e, &k.matchKey, false)
 	t.free = t.free[:len(t.free)-1]
 	t.enter(i, s, k.hash)
+	if s == stageListed {
+		t.counts.sources++
+		d.markSource4(k.source[0])
+		d.list(k.source[0], i)
+		return nil
+	}
 	t.tally(e.Match, s, 1)
 	if s.filtered() {
 		d.markSource(e.Match.Source)
@@ -217,12 +226,18 @@ func (d *Datapath) isFull(s stage) bool {
 // the rest of the portion.
 func (d *Datapath) publish(m Match, s stage, i uint32) {
 	if s == stageListed {
-		if d.blocklist.add(words(m.Source.Addr())[0], i, untilOf(&d.leases[i])) {
-			return
-		}
-		d.table.counts.exactAny++
+		d.list(words(m.Source.Addr())[0], i)
+		return
 	}
 	d.table.portion.add(m, s, i)
+}
+
+// list makes the program find the lease of a single IPv4 source.
+func (d *Datapath) list(word, i uint32) {
+	if !d.blocklist.add(word, i, untilOf(&d.leases[i])) {
+		d.table.counts.exactAny++
+		d.table.portion.add(d.entry(&d.leases[i]).Match, stageListed, i)
+	}
 }
 
 // giveUp forgets a lease whose key the kernel refused.

@@ -115,6 +115,16 @@ func (d *Datapath) markSource(p netip.Prefix) {
 	}
 }
 
+// markSource4 is markSource of an IPv4 address as packets have it.
+func (d *Datapath) markSource4(word uint32) {
+	b, address := &d.blocklist, bits.ReverseBytes32(word)
+	b.mark4(d.half(), address, 32)
+	if b.isCrowded() {
+		d.rebuildPrefilter()
+		b.mark4(d.half(), address, 32)
+	}
+}
+
 // half is the half of the prefilter that is in use.
 func (d *Datapath) half() uint32 { return d.control.Prefilter & 1 }
 

@@ -51,7 +51,7 @@ func kone(ctx context.Context, c Config) (tables []results.Experiment, err error
 	}
 	machine := results.Experiment{
 		ID: "kone-machine", Title: "K-ONE's experiment: the whole machine, the sender included", Unit: "% of all CPUs",
-		Method: "From /proc/stat in the same runs; whatever else the machine does is in it.",
+		Method: "From /proc/stat in the same runs, what was not idle, in steps of 10 ms; whatever else the machine does is in it.",
 	}
 	rate := results.Experiment{ID: "kone-pps", Title: "K-ONE's experiment: what arrived", Unit: "packets per second", Method: "In the same runs."}
 

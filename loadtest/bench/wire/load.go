@@ -122,7 +122,7 @@ func (x *Experiment) Measure(ctx context.Context, t Treatment, flood Flooding, l
 	return Host{
 		Receiving: share(after.receiving - before.receiving),
 		Serving:   share(after.serving - before.serving),
-		Machine:   share(after.busy-before.busy) / float64(runtime.NumCPU()),
+		Machine:   max(0, 100-share(after.idle-before.idle)/float64(runtime.NumCPU())),
 		PPS:       float64(after.packets-before.packets) / took.Seconds(),
 	}, nil
 }
@@ -130,7 +130,7 @@ func (x *Experiment) Measure(ctx context.Context, t Treatment, flood Flooding, l
 // reading is the counters at one time.
 type reading struct {
 	at                       time.Time
-	receiving, serving, busy time.Duration
+	receiving, serving, idle time.Duration
 	packets                  uint64
 }
 
@@ -141,7 +141,7 @@ func (x *Experiment) read(receiver int) (r reading, err error) {
 	}
 	r = reading{at: time.Now(), receiving: timeOf(receiver), packets: stats.ReceivedPackets}
 	r.serving = timeOfAll(x.server.PID())
-	r.busy, err = machineTime()
+	r.idle, err = idleTime()
 	return r, err
 }
 
@@ -172,20 +172,23 @@ func timeOfAll(pid int) (sum time.Duration) {
 	return sum
 }
 
-// machineTime is the time that all CPUs were not idle.
-func machineTime() (time.Duration, error) {
+// idleTime is the time that all CPUs were idle. Kernels that stop the tick of an
+// idle CPU keep it by the clock; the time that CPUs were busy is sampled at ticks,
+// which a flood can run in step with.
+func idleTime() (time.Duration, error) {
 	text, err := os.ReadFile("/proc/stat")
 	if err != nil {
 		return 0, fmt.Errorf("reading the CPUs' times: %w", err)
 	}
 	line, _, _ := strings.Cut(string(text), "\n")
-	const userHZ, idle, ioWait, counted = 100, 4, 5, 8
+	fields := strings.Fields(line)
+	const userHZ, idle, ioWait = 100, 4, 5
+	if len(fields) <= ioWait {
+		return 0, fmt.Errorf("reading the CPUs' times: %q", line)
+	}
 	var ticks int64
-	for i, field := range strings.Fields(line) {
-		if i == 0 || i == idle || i == ioWait || i > counted {
-			continue
-		}
-		n, err := strconv.ParseInt(field, 10, 64)
+	for _, i := range []int{idle, ioWait} {
+		n, err := strconv.ParseInt(fields[i], 10, 64)
 		if err != nil {
 			return 0, fmt.Errorf("reading the CPUs' times: %w", err)
 		}

@@ -139,3 +139,36 @@ func TestRenewalsAreForgotten(t *testing.T) {
 		t.Errorf("%d times, %d blocks and %d owners are kept of one lease", len(s.lapses), len(s.blocks), len(s.owners))
 	}
 }
+
+// TestShrink: a flood's leases do not take memory for ever, and what stays is
+// unchanged.
+func TestShrink(t *testing.T) {
+	s, now := newSet(), time.Unix(1e9, 0).UnixNano()
+	want := map[leaseKey]held{}
+	const flood = 40 * blockSize
+	for i := range flood {
+		h := held{match: numbered(uint32(i)), offset: int64(i), expires: now + 1}
+		if i%1000 == 0 {
+			for _, issuer := range []string{"a", "b"} {
+				k := leaseKey{h.match, owner{issuer: issuer}}
+				want[k] = held{match: h.match, offset: int64(i), expires: now + 1000 + int64(i), suspended: issuer == "b"}
+				s.put(want[k], k.owner)
+			}
+			continue
+		}
+		s.put(h, owner{issuer: "policy"})
+	}
+	s.shrink()
+	if len(s.blocks) < 40 {
+		t.Fatalf("%d blocks in the middle of a flood", len(s.blocks))
+	}
+	s.lapsed(nil, now+1, flood)
+	s.shrink()
+	compare(t, s, want)
+	if len(s.blocks) != 1 {
+		t.Errorf("%d blocks for %d leases", len(s.blocks), s.n)
+	}
+	if over := s.lapsed(nil, now+1000+flood/2, flood); len(over) == 0 || s.n != len(want)-len(over) {
+		t.Errorf("%d lapsed afterwards, %d are left of %d", len(over), s.n, len(want))
+	}
+}

@@ -194,6 +194,22 @@ func (s *set) remove(r ref) {
 	s.free = append(s.free, r)
 }
 
+// shrink gives memory back once it is held for sixteen times the leases that are left.
+func (s *set) shrink() {
+	const spare = 16
+	if len(s.blocks) <= spare || spare*s.n > len(s.blocks)*blockSize {
+		return
+	}
+	fresh := newSet()
+	for n := range s.blocks {
+		for _, h := range s.block(n) {
+			fresh.put(*h, s.owners[h.owner].owner)
+		}
+	}
+	fresh.modes = s.modes
+	*s = *fresh
+}
+
 // count adds by to the tally that h is in.
 func (s *set) count(h *held, by int) {
 	t := &s.owners[h.owner].tally

@@ -60,6 +60,10 @@ func (f *Filter) expire() {
 	if len(f.live.modes) != modes && f.next == nil {
 		f.applyModes(nil)
 	}
+	if f.installs.TryLock() { // who installs all goes by places, which change here
+		f.live.shrink()
+		f.installs.Unlock()
+	}
 }
 
 // expireSome takes out a portion of what has lapsed, and reports whether there
