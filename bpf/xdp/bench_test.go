@@ -166,7 +166,7 @@ func BenchmarkDrain(b *testing.B) {
 		b.Run(fmt.Sprintf("%d sources of IPv%d", c.sources, c.family), func(b *testing.B) {
 			r := newRig(b, Config{SourceWays: 1 << 20, MaxSources: 1 << 17})
 			sum, table := uint64(0), &r.tables[c.family/6]
-			others := make([]uint64, 1<<24) // what lies in the caches before
+			others := slices.Repeat([]uint64{1}, 1<<24) // what lies in the caches before
 			read := func(words []uint64) {
 				for _, w := range words {
 					sum += w
