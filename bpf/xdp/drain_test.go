@@ -1,9 +1,11 @@
 package xdp
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"maps"
+	"math/bits"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -90,6 +92,38 @@ func TestDistinctSources(t *testing.T) {
 	}
 	if w.SYNACKSketch != nil {
 		t.Error("SYN-ACK sources without a SYN-ACK")
+	}
+	var want sketches // those of the program and those of the drain are of one kind
+	for i := range uint32(n) {
+		rec := record{key: keyUsed | classSYN<<kindShift, address: [2]uint64{uint64(bits.ReverseBytes32(0x0a000000 + i))}}
+		want.note(r.tables[0].hash(&rec, r.seed), 1<<classSYN)
+	}
+	if !bytes.Equal(w.SYNSketch, want.syn[:]) {
+		t.Error("the sketch is not that of the sources")
+	}
+}
+
+// TestSketchOfALargeTable holds sketches that were made of where blocks are against those
+// of the sources' hashes: in a table of so many blocks a rank is known of half of them.
+func TestSketchOfALargeTable(t *testing.T) {
+	r := newRig(t, Config{SourceWays: 2 * sketchSize * blockSets * setWays})
+	const n = 50_000
+	for i := range r.tables {
+		r.fill(&r.tables[i], n)
+	}
+	w := r.drain()
+	var want sketches
+	for i := range r.tables {
+		for at := range n {
+			rec := record{key: keyUsed | classSYN<<kindShift, address: [2]uint64{uint64(words(scattered(at))[0])}}
+			want.note(r.tables[i].hash(&rec, r.seed), 1<<classSYN)
+		}
+	}
+	if !bytes.Equal(w.SYNSketch, want.syn[:]) || !bytes.Equal(w.SourcesSketch, want.all[:]) {
+		t.Error("the sketch is not that of the sources")
+	}
+	if got := estimate(w.SYNSketch); got < 2*n*0.9 || got > 2*n*1.1 {
+		t.Errorf("estimated %.0f distinct sources of %d", got, 2*n)
 	}
 }
 
