@@ -32,10 +32,8 @@ func (d *Datapath) loadProgram(s Slot, name string, v variant) (*ebpf.Program, e
 		"strict": flag(d.cfg.Strict), "group_off_link": flag(d.cfg.IPv6SourcePrefixLength == 64), "bare_ip": flag(v.bareIP),
 		"frags": flag(v.frags), "source_limit": cost(d.cfg.SourceLimit, 1),
 	}
-	for name, value := range constants {
-		if err := spec.Variables[name].Set(value); err != nil {
-			return nil, fmt.Errorf("setting constant %s: %w", name, err)
-		}
+	if err := setConstants(spec, name, constants); err != nil {
+		return nil, err
 	}
 	replace := map[string]*ebpf.Map{}
 	for _, name := range mapNames {
