@@ -49,30 +49,6 @@ static __always_inline __u64 hash_of(const struct noted *e)
 	return mix(mix(half_of(a, 0) + seed) ^ half_of(a, 1) ^ slot << 56);
 }
 
-/* Counts a packet whose source found no place. */
-static __always_inline void count_other(__u32 region, const struct noted *e)
-{
-	__u32 kind = e->key >> KIND_SHIFT, class = kind & (NUM_CLASSES - 1);
-	__u32 i = region * MAX_SLOTS + (e->key & (MAX_SLOTS - 1));
-	struct totals *t = bpf_map_lookup_elem(&interface_totals, &i);
-	struct sketch *s = bpf_map_lookup_elem(&sketches, &i);
-	__u64 hash = hash_of(e);
-
-	if (!t || !s)
-		return;
-	t->other.by_class[class] += e->packet.packets;
-	t->other.bytes += e->packet.length;
-	if (class == CLASS_UDP)
-		t->other.udp_bytes += e->packet.length;
-	if (kind & KIND_DROPPED)
-		t->other.dropped += e->packet.packets;
-	sketch_add(s->all, hash);
-	if (class == CLASS_SYN)
-		sketch_add(s->syn, hash);
-	if (class == CLASS_SYNACK)
-		sketch_add(s->synack, hash);
-}
-
 /* Where the record of a packet is looked for, first. */
 static __always_inline __u32 first_set(__u32 region, const struct noted *e)
 {
@@ -102,6 +78,41 @@ static __always_inline void touch_any(const struct noted *e)
  * once and by themselves; and what they find out goes to the buffer, not to a
  * variable, of which it would follow every value. So they read it there anew. */
 #define ANEW(member) (*(volatile __u32 *)&(member))
+
+/* Counts packet n, whose source found no place. */
+__noinline int count_other(__u32 region, __u32 n)
+{
+	struct batch *b = batch_at(region);
+	struct noted *e;
+	struct totals *t;
+	struct sketch *s;
+	__u32 kind, class, i;
+	__u64 hash;
+
+	if (!b)
+		return 0;
+	e = &b->noted[n & (BATCH - 1)];
+	kind = e->key >> KIND_SHIFT;
+	class = kind & (NUM_CLASSES - 1);
+	i = region * MAX_SLOTS + (e->key & (MAX_SLOTS - 1));
+	t = bpf_map_lookup_elem(&interface_totals, &i);
+	s = bpf_map_lookup_elem(&sketches, &i);
+	if (!t || !s)
+		return 0;
+	hash = hash_of(e);
+	t->other.by_class[class] += e->packet.packets;
+	t->other.bytes += e->packet.length;
+	if (class == CLASS_UDP)
+		t->other.udp_bytes += e->packet.length;
+	if (kind & KIND_DROPPED)
+		t->other.dropped += e->packet.packets;
+	sketch_add(s->all, hash);
+	if (class == CLASS_SYN)
+		sketch_add(s->syn, hash);
+	if (class == CLASS_SYNACK)
+		sketch_add(s->synack, hash);
+	return 0;
+}
 
 /* Counts every packet in its set, or says that it is full. The loop that loads the
  * lines is as short as can be: the CPU must see all the loads at once. */
@@ -182,7 +193,7 @@ __noinline int keep_missed(__u32 region)
 		if (!(ANEW(b->missed) & 1U << n))
 			continue;
 		if (n < ANEW(b->kept)) {
-			count_other(region, e);
+			count_other(region, n);
 			continue;
 		}
 		*to = *e;
@@ -208,7 +219,7 @@ __noinline int count_kept(__u32 region)
 #pragma clang loop unroll(disable)
 	for (int n = 0; n < BATCH; n++)
 		if (n < ANEW(b->n) && !place_any(region, b, &b->noted[n], n))
-			count_other(region, &b->noted[n]);
+			count_other(region, n);
 	b->n = 0;
 	b->kept = 0;
 	return 0;

@@ -13,14 +13,15 @@
  * region writes it, with softirqs off: plain adds suffice.
  *
  * Memory latency is what a million sources cost, and only overlapping hides it.
- * So a packet is noted in a small buffer; when 16 are there, the lines of all of
+ * So a packet is noted in a small buffer; when that is full, the lines of all of
  * them are touched, which the CPU does at once, and then counted one by one.
  * What is in the buffer when the window ends is counted by the drain.
  *
  * A record has two sets to live in, chosen by the halves of one hash, the second
- * by the kind as well; it is used when the first is full. When both are, the
- * packet is counted in the interface's "other": bounded time and memory, exact
- * totals, no eviction.
+ * by the kind as well; it is used when the first is full. Then the packet stays in
+ * the buffer and meets its second set together with the next packets' first. When
+ * both are full, it is counted in the interface's "other": bounded time and memory,
+ * exact totals, no eviction.
  *
  * Nothing wraps: a record with 2^23 packets or 2^39 bytes is retired and the
  * source gets another one. */

@@ -77,19 +77,25 @@ static __always_inline struct target *find_target(__u32 base, __u32 ways, const 
 	return 0;
 }
 
-static __noinline struct target *find_spare_target(__u32 base, struct target_key *key)
+/* Finds or makes the record of a target in the spare tables. Returns its place plus
+ * one, or 0. */
+__noinline int spare_target(__u32 base, struct target_key *key)
 {
-	struct target_key any_port = *key;
+	struct target_key less;
 	__u32 place;
-	struct target *t;
 
-	any_port.id &= ~0xffffULL;
-	t = find_target(base + TARGET_WAYS, TARGET_SPARE, &any_port, &place);
-	if (t)
-		return t;
-	key->destination[0] = 0;
-	key->destination[1] = 0;
-	return find_target(base + TARGET_WAYS + TARGET_SPARE, TARGET_SPARE, key, &place);
+	if (!key)
+		return 0;
+	less = *key;
+	less.id &= ~0xffffULL; /* any port */
+	if (find_target(base + TARGET_WAYS, TARGET_SPARE, &less, &place))
+		return place + 1;
+	less.destination[0] = 0;
+	less.destination[1] = 0;
+	less.id = key->id;
+	if (find_target(base + TARGET_WAYS + TARGET_SPARE, TARGET_SPARE, &less, &place))
+		return place + 1;
+	return 0;
 }
 
 /* One of 64 bits for the source: how many are set says about how many sources
@@ -118,8 +124,10 @@ static __always_inline void count_target(__u32 region, struct batch *b, const st
 		if (t)
 			b->target = place - base;
 	}
-	if (!t)
-		t = find_spare_target(base, &key);
+	if (!t) {
+		place = spare_target(base, &key) - 1;
+		t = bpf_map_lookup_elem(&targets, &place);
+	}
 	if (!t) {
 		__u32 i = region * MAX_SLOTS + (e->key & (MAX_SLOTS - 1));
 		struct totals *totals = bpf_map_lookup_elem(&interface_totals, &i);

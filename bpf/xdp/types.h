@@ -83,7 +83,7 @@ struct noted {
 	__u32 pad;
 };
 
-#define BATCH 16 /* as many misses as a core overlaps; 32 gain nothing more */
+#define BATCH 32 /* twice as many misses as a core overlaps, so that it never has too few */
 struct batch {
 	struct noted noted[BATCH];
 	__u32 n;

@@ -15,7 +15,7 @@ import (
 
 type weirBatch struct {
 	_       structs.HostLayout
-	Noted   [16]weirNoted
+	Noted   [32]weirNoted
 	N       uint32
 	Kept    uint32
 	Missed  uint32

@@ -129,7 +129,8 @@ func TestEveryPacketIsCounted(t *testing.T) {
 	}
 }
 
-// TestCompareTellsProgramsApart measures two peers whose costs differ tenfold.
+// TestCompareTellsProgramsApart measures two peers whose costs differ tenfold. On a
+// machine that is busy with something else a comparison may fail to; ten in a row do not.
 func TestCompareTellsProgramsApart(t *testing.T) {
 	needRoot(t)
 	set, err := peers.Load(1 << 12)
@@ -151,19 +152,23 @@ func TestCompareTellsProgramsApart(t *testing.T) {
 		subjects = append(subjects, s)
 	}
 	var costs []Cost
-	err = On(0, func() (err error) {
-		costs, err = Compare(t.Context(), Effort{Trials: 5, Trial: 5 * time.Millisecond}, subjects, func(s *Subject) error {
-			return s.Choose(1, 1000)
+	apart := false
+	for attempt := 0; attempt < 10 && !apart; attempt++ {
+		err = On(0, func() (err error) {
+			costs, err = Compare(t.Context(), Effort{Trials: 5, Trial: 5 * time.Millisecond}, subjects, func(s *Subject) error {
+				return s.Choose(1, 1000)
+			})
+			return err
 		})
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if costs[0].Net != 0 {
+			t.Errorf("the program that does nothing costs %v", costs[0])
+		}
+		apart = costs[2].Net >= 10 && costs[2].Net >= 2*costs[1].Net
 	}
-	if costs[0].Net != 0 {
-		t.Errorf("the program that does nothing costs %v", costs[0])
-	}
-	if costs[2].Net < 10 || costs[2].Net < 2*costs[1].Net {
+	if !apart {
 		t.Errorf("two hash lookups cost %v, parsing %v", costs[2], costs[1])
 	}
 	for _, c := range costs {
