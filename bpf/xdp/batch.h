@@ -148,6 +148,20 @@ static __always_inline int is_alike(const struct noted *e, const struct noted *o
 		 (*what_of(e) ^ *what_of(o)) | (telling_port(p) ^ telling_port(q)) | (p->family ^ q->family));
 }
 
+/* Counts packets like packet n: what became of them, and for which target they were. */
+__noinline int count_run(__u32 region, __u32 n, __u32 packets, __u64 bytes, __u64 source_bits)
+{
+	struct batch *b = batch_at(region);
+	const struct noted *e;
+
+	if (!b)
+		return 0;
+	e = &b->noted[n & (BATCH - 1)];
+	count_verdict(region, e->key & (MAX_SLOTS - 1), e->reason, packets);
+	count_target(region, b, e, packets, bytes, source_bits);
+	return 0;
+}
+
 /* Counts what became of the packets, and for which target they were. Most are of one
  * kind for one target, as the packet before: such a run is added up first. */
 __noinline int count_outcomes(__u32 region)
@@ -168,8 +182,7 @@ __noinline int count_outcomes(__u32 region)
 		bits |= source_bit(&e->packet.src);
 		if (n < BATCH - 1 && is_alike(e, next))
 			continue;
-		count_verdict(region, e->key & (MAX_SLOTS - 1), e->reason, packets);
-		count_target(region, b, e, packets, bytes, bits);
+		count_run(region, n, packets, bytes, bits);
 		packets = 0;
 		bytes = 0;
 		bits = 0;
@@ -245,9 +258,13 @@ __noinline int note_pairs(__u32 region)
 	return 0;
 }
 
-/* Counts what is noted, and leaves room for more. */
-static __always_inline void flush(__u32 region, struct batch *b)
+/* Counts what is noted once the buffer is full, and leaves room for more. That is the
+ * last thing that is done for a packet: on top of a filter's, the stack of all that is
+ * called here would be too much. */
+static __always_inline void flush_if_full(__u32 region, struct batch *b)
 {
+	if (b->n < BATCH)
+		return;
 	count_sources(region);
 	count_outcomes(region);
 	if (b->paired)
@@ -340,6 +357,4 @@ static __always_inline void note(__u32 region, struct batch *b, struct noted *e,
 	if (listed)
 		b->listed = 1;
 	b->n = n + 1;
-	if (n == BATCH - 1)
-		flush(region, b);
 }

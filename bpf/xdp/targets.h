@@ -77,25 +77,20 @@ static __always_inline struct target *find_target(__u32 base, __u32 ways, const 
 	return 0;
 }
 
-/* Finds or makes the record of a target in the spare tables. Returns its place plus
- * one, or 0. */
-__noinline int spare_target(__u32 base, struct target_key *key)
+/* Finds or makes the record of a target in the spare tables. */
+static __always_inline struct target *find_spare_target(__u32 base, struct target_key *key, __u32 *place)
 {
-	struct target_key less;
-	__u32 place;
+	__u64 id = key->id;
+	struct target *t;
 
-	if (!key)
-		return 0;
-	less = *key;
-	less.id &= ~0xffffULL; /* any port */
-	if (find_target(base + TARGET_WAYS, TARGET_SPARE, &less, &place))
-		return place + 1;
-	less.destination[0] = 0;
-	less.destination[1] = 0;
-	less.id = key->id;
-	if (find_target(base + TARGET_WAYS + TARGET_SPARE, TARGET_SPARE, &less, &place))
-		return place + 1;
-	return 0;
+	key->id &= ~0xffffULL; /* any port */
+	t = find_target(base + TARGET_WAYS, TARGET_SPARE, key, place);
+	if (t)
+		return t;
+	key->destination[0] = 0;
+	key->destination[1] = 0;
+	key->id = id;
+	return find_target(base + TARGET_WAYS + TARGET_SPARE, TARGET_SPARE, key, place);
 }
 
 /* One of 64 bits for the source: how many are set says about how many sources
@@ -124,10 +119,8 @@ static __always_inline void count_target(__u32 region, struct batch *b, const st
 		if (t)
 			b->target = place - base;
 	}
-	if (!t) {
-		place = spare_target(base, &key) - 1;
-		t = bpf_map_lookup_elem(&targets, &place);
-	}
+	if (!t)
+		t = find_spare_target(base, &key, &place);
 	if (!t) {
 		__u32 i = region * MAX_SLOTS + (e->key & (MAX_SLOTS - 1));
 		struct totals *totals = bpf_map_lookup_elem(&interface_totals, &i);

@@ -80,6 +80,7 @@ int weir(struct xdp_md *ctx)
 	struct cursor c = {.pos = (void *)(long)ctx->data, .end = (void *)(long)ctx->data_end};
 	__u32 region = this_region();
 	struct batch *b = batch_at(region);
+	__u32 reason;
 	struct noted *e;
 	int parsed;
 
@@ -90,7 +91,9 @@ int weir(struct xdp_md *ctx)
 	if (parsed != PARSE_IP)
 		return is_drop(decide_other(region, parsed, 1, length_of(ctx))) ? XDP_DROP : XDP_PASS;
 	e->packet.length = length_of(ctx);
-	return is_drop(decide(b, region, e)) ? XDP_DROP : XDP_PASS;
+	reason = decide(b, region, e);
+	flush_if_full(region, b);
+	return is_drop(reason) ? XDP_DROP : XDP_PASS;
 }
 
 /* Decides on the packet that parse_skb has put into the buffer. */
@@ -111,12 +114,14 @@ __noinline int decide_skb(__u32 region, int parsed)
 SEC("tcx/ingress")
 int weir_tcx(struct __sk_buff *skb)
 {
-	__u32 region = this_region();
+	__u32 region = this_region(), reason;
 	struct batch *b = batch_at(region);
 
 	if (!b)
 		return TCX_NEXT;
-	return is_drop(decide_skb(region, parse_skb(skb, &next_of(b)->packet))) ? TCX_DROP : TCX_NEXT;
+	reason = decide_skb(region, parse_skb(skb, &next_of(b)->packet));
+	flush_if_full(region, b);
+	return is_drop(reason) ? TCX_DROP : TCX_NEXT;
 }
 
 char _license[] SEC("license") = "GPL";
