@@ -222,12 +222,12 @@ func TestJoin(t *testing.T) {
 				rec.address[1] = rec.address[0] * 7
 			}
 			region := int(r.control.Epoch)*r.cpus + rng.IntN(r.cpus)
-			h := table.hash(&rec, r.seed)
-			if !table.take(region, table.home(h), &rec) {
-				second := table.home(h)/blockSets*blockSets + rng.IntN(min(blockSets, table.sets))
-				if !table.take(region, second, &rec) {
-					continue
-				}
+			h, hot := table.hash(&rec, r.seed), r.hot(table, int(r.control.Epoch))
+			set, _, ok := table.enter(region, hot, h, &rec)
+			if !ok {
+				continue
+			}
+			if set != table.first(h, hot) {
 				strays++
 			}
 			k := key{rec.slot(), rec.addr()}
@@ -279,7 +279,8 @@ func TestHeaviestAreListed(t *testing.T) {
 		if table.family == 6 {
 			rec.key |= keyFamily6
 		}
-		if !table.take(int(r.control.Epoch)*r.cpus+rng.IntN(r.cpus), table.home(table.hash(&rec, r.seed)), &rec) {
+		region, hot := int(r.control.Epoch)*r.cpus+rng.IntN(r.cpus), r.hot(table, int(r.control.Epoch))
+		if _, _, ok := table.enter(region, hot, table.hash(&rec, r.seed), &rec); !ok {
 			continue
 		}
 		if truth[rec.addr()] == nil {

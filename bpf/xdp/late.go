@@ -5,15 +5,16 @@ import (
 	"sync/atomic"
 )
 
-// late is a packet that was in a buffer when the window ended, and the block of sets
-// that its source has.
+// late is a packet that was in a buffer when the window ended, and the cluster of its
+// source.
 type late struct {
 	record
-	block int
+	cluster int
 }
 
-// lateOf appends what the buffers of a half hold for a table.
-func (d *Datapath) lateOf(t *sourceTable, to []late, half int) []late {
+// lateOf appends what the buffers of a half hold for a table of which so many sets are
+// hot.
+func (d *Datapath) lateOf(t *sourceTable, to []late, half, hot int) []late {
 	for cpu := range d.cpus {
 		noted := d.batches[half*d.cpus+cpu].noted()
 		for i := range noted {
@@ -22,12 +23,12 @@ func (d *Datapath) lateOf(t *sourceTable, to []late, half int) []late {
 				continue
 			}
 			r := e.record()
-			block := t.home(t.hash(&r, d.seed)) / blockSets
-			to = append(to, late{r, block})
+			cluster := t.first(t.hash(&r, d.seed), hot) / blockSets
+			to = append(to, late{r, cluster})
 			if e.Packet.Ports != 0 {
 				r.key = r.key&(keyFamily6|keyUsed|slotMask) | kindPairs<<kindShift
 				r.counts = e.pairBit(d.seed)
-				to = append(to, late{r, block})
+				to = append(to, late{r, cluster})
 			}
 		}
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	layoutVersion = 5
+	layoutVersion = 6
 	targetWays    = 1 << 12
 	targetSpare   = 256
 	targetStride  = targetWays + 2*targetSpare
@@ -264,6 +264,7 @@ func (d *Datapath) adopt() error {
 		}
 		c.Seed = binary.LittleEndian.Uint64(b[:])
 		c.WindowStart = uint64(BootTime())
+		d.startHot()
 		c.Layout = layoutVersion
 	}
 	d.seed = c.Seed
