@@ -8,18 +8,19 @@ import (
 
 // How many sets of a table are hot: sources.h has the idea.
 const (
-	// hotLeast is enough: 32 KiB of IPv4 records, as much as the cache next to the
-	// processor holds.
-	hotLeast = 512
-	// hotStart is how many are before any window has told: for 8,000 sources, and
+	// hotLeast is enough: in fewer, few sources would not lie in fewer cache lines, and
+	// a flood that finds so few hot would be joined by fewer threads.
+	hotLeast = tableParts * blockSets
+	// hotStart is how many are before any window has told: for 6,500 sources, and
 	// 256 KiB. More of them find room all the same, at the price of a second look.
 	hotStart = 4096
 	// hotMemory is how many windows tell: a second at 250 ms, so that sources that
 	// pause do not make the table change all the time.
 	hotMemory = 4
-	// hotShare is how many records there are per hot set: half of what fits, so that
-	// few are full.
-	hotShare = setWays / 2
+	// hotFull is how full hot sets become at most, in per cent. Of records in sets of
+	// four, one in 50 finds its first set full then; at 50 per cent it would be one in
+	// 27, and more than what is won by fewer pages is lost by second looks.
+	hotFull = 40
 )
 
 // hotSets returns how many sets of a region are hot.
@@ -75,8 +76,8 @@ func (t *sourceTable) need(records int) {
 
 // wanted returns how many sets should be hot.
 func (t *sourceTable) wanted() int {
-	most := slices.Max(t.needed[:])
-	return min(t.sets, max(hotLeast, 1<<bits.Len(uint(max(most, 1)-1)/hotShare)))
+	most := uint(slices.Max(t.needed[:]))
+	return min(t.sets, max(hotLeast, 1<<bits.Len(most*100/(hotFull*setWays))))
 }
 
 // adapt makes as many sets hot as the last windows needed, in a half that has been

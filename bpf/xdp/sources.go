@@ -65,7 +65,7 @@ func newSourceTable[S any](family uint8, cpus, sets int, table []S, dirty []uint
 		t.ages[half] = make([][]uint8, cpus)
 	}
 	for i := range t.needed {
-		t.needed[i] = hotStart * hotShare
+		t.needed[i] = hotStart*setWays*hotFull/100 - 1
 	}
 	if family == 6 {
 		t.keyAt, t.keyShift = 2, 0
