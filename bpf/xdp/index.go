@@ -53,14 +53,8 @@ func (l *weirLease) setKey(k *matchKey) {
 	l.Protocol, l.FlagMask, l.FlagValue, l.Variant, l.Fragments = k.protocol, k.flagMask, k.flagValue, k.variant, k.fragments
 }
 
-// hashedKey is a key with its hash.
-type hashedKey struct {
-	matchKey
-	hash uint32
-}
-
-// hashed adds the hash. It is keyed, as attackers choose what gets a lease.
-func hashed(k matchKey, seed uint64) hashedKey {
+// hash is keyed, as attackers choose what gets a lease.
+func (k *matchKey) hash(seed uint64) uint32 {
 	pair := func(w *[4]uint32, i int) uint64 { return uint64(w[i+1])<<32 | uint64(w[i]) }
 	h := mix(pair(&k.source, 0) + seed)
 	if k.sourceFamily == 6 {
@@ -72,7 +66,7 @@ func hashed(k matchKey, seed uint64) hashedKey {
 	scope := uint64(k.sourceFamily) | uint64(k.sourceBits)<<8 | uint64(k.destinationFamily)<<16 | uint64(k.destinationBits)<<24 |
 		uint64(k.protocol)<<32 | uint64(k.flagMask)<<40 | uint64(k.flagValue)<<48 | uint64(k.variant)<<56
 	ports := uint64(k.sourcePort) | uint64(k.destinationPort)<<16 | uint64(k.fragments)<<32
-	return hashedKey{k, uint32(mix(h^scope^mix(ports)) >> 32)}
+	return uint32(mix(h^scope^mix(ports)) >> 32)
 }
 
 // leaseIndex finds leases by their Match. It holds no Match: those are in the
@@ -88,14 +82,14 @@ func newLeaseIndex(capacity int) leaseIndex {
 	return leaseIndex{slots: make([]uint64, 1<<bits.Len(uint(capacity+capacity/2)))}
 }
 
-// find returns the lease with a key.
-func (x *leaseIndex) find(leases []weirLease, k *hashedKey) (lease uint32, ok bool) {
+// find returns the lease with a key, whose hash is h.
+func (x *leaseIndex) find(leases []weirLease, k *matchKey, h uint32) (lease uint32, ok bool) {
 	mask := uint32(len(x.slots) - 1)
-	for i := k.hash & mask; x.slots[i] != 0; i = (i + 1) & mask {
-		if uint32(x.slots[i]>>32) != k.hash {
+	for i := h & mask; x.slots[i] != 0; i = (i + 1) & mask {
+		if uint32(x.slots[i]>>32) != h {
 			continue
 		}
-		if lease = uint32(x.slots[i]) - 1; leases[lease].key() == k.matchKey {
+		if lease = uint32(x.slots[i]) - 1; leases[lease].key() == *k {
 			return lease, true
 		}
 	}
@@ -142,21 +136,29 @@ const aheadSize = 32
 
 // lookAhead makes the keys of entries, and reads what putting them will read. At a
 // million leases each of those reads waits for memory: one after the other
-// they cost most of the time, side by side the processor does them at once.
-func (d *Datapath) lookAhead(entries []Entry, keys []hashedKey) {
+// they cost most of the time, side by side the processor does them at once. So
+// what is to be read is found out first, and the loop that reads does nothing else.
+func (d *Datapath) lookAhead(entries []Entry, keys []matchKey) {
 	b, x := &d.blocklist, &d.table.index
 	marks := d.half()
-	var read uint64
+	var set, lease [aheadSize]*uint32
+	var word [aheadSize]*uint64
+	n := 0
 	for i := range entries {
-		k := hashed(keyOf(&entries[i].Match), d.seed)
-		keys[i] = k
+		k := &keys[i]
+		*k = keyOf(&entries[i].Match)
 		if k.isSource4() {
-			set := b.setOf(k.source[0])
-			read += uint64(b.sets[set].Until[0]) + uint64(b.leases[set].Of[0])
-			read += *b.word(marks, b.hash4(uint64(bits.ReverseBytes32(k.source[0]))))
+			s := b.setOf(k.source[0])
+			set[n], lease[n] = &b.sets[s].Until[0], &b.leases[s].Of[0]
+			word[n] = b.word(marks, b.hash4(uint64(bits.ReverseBytes32(k.source[0]))))
+			n++
 		} else {
-			read += x.slots[k.hash&uint32(len(x.slots)-1)]
+			d.table.read += x.slots[k.hash(d.seed)&uint32(len(x.slots)-1)]
 		}
 	}
-	d.table.read = read // lest the compiler leave the reads out
+	var read uint64
+	for i := range n {
+		read += uint64(*set[i]) + uint64(*lease[i]) + *word[i]
+	}
+	d.table.read += read // lest the compiler leave the reads out
 }

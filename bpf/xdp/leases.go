@@ -53,19 +53,19 @@ type leaseTable struct {
 
 // lease returns the lease of a Match.
 func (d *Datapath) lease(m *Match) (uint32, bool) {
-	k := hashed(keyOf(m), d.seed)
+	k := keyOf(m)
 	return d.find(&k)
 }
 
 // find returns the lease with a key. A source is found where the program finds it.
-func (d *Datapath) find(k *hashedKey) (uint32, bool) {
+func (d *Datapath) find(k *matchKey) (uint32, bool) {
 	if k.isSource4() {
 		i, ok := d.blocklist.lease(k.source[0], d.leases)
 		if ok || d.table.counts.allowSource == 0 { // what else such a key can be of
 			return i, ok
 		}
 	}
-	return d.table.index.find(d.leases, k)
+	return d.table.index.find(d.leases, k, k.hash(d.seed))
 }
 
 // live are the leases, in the order of their records.
@@ -134,10 +134,11 @@ func (d *Datapath) putPortion(entries []Entry) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	defer d.writeCounts()
-	var keys [aheadSize]hashedKey
+	var keys [aheadSize]matchKey
+	all, before := len(entries), d.blocklist.n
 	for len(entries) > 0 {
 		n := min(len(entries), aheadSize)
-		if err := d.makeRoom(n); err != nil {
+		if err := d.makeRoom(n, expected(d.blocklist.n-before, all-len(entries), len(entries))); err != nil {
 			return err
 		}
 		d.lookAhead(entries[:n], keys[:n])
@@ -151,7 +152,16 @@ func (d *Datapath) putPortion(entries []Entry) error {
 	return d.flush()
 }
 
-func (d *Datapath) put(e *Entry, k *hashedKey) error {
+// expected is how many more of a portion's entries will be listed anew, if the rest of
+// them is as those that are done.
+func expected(listed, done, rest int) int {
+	if listed <= 0 {
+		return 0
+	}
+	return listed * rest / done
+}
+
+func (d *Datapath) put(e *Entry, k *matchKey) error {
 	t := &d.table
 	s := stageListed
 	if e.Action == ActionAllow || !k.isSource4() {
@@ -160,7 +170,7 @@ func (d *Datapath) put(e *Entry, k *hashedKey) error {
 	i, exists := d.find(k)
 	if exists && t.stages[i] == s {
 		l := &d.leases[i]
-		d.writeLease(i, e, &k.matchKey, l.Wanted == uint8(e.Action) && l.Interfaces == e.Interfaces)
+		d.writeLease(i, e, k, l.Wanted == uint8(e.Action) && l.Interfaces == e.Interfaces)
 		if s == stageListed {
 			d.blocklist.renew(l.Source.W[0], untilOf(l))
 		}
@@ -176,9 +186,9 @@ func (d *Datapath) put(e *Entry, k *hashedKey) error {
 		return ErrFull
 	}
 	i = t.free[len(t.free)-1]
-	d.writeLease(i, e, &k.matchKey, false)
+	d.writeLease(i, e, k, false)
 	t.free = t.free[:len(t.free)-1]
-	t.enter(i, s, k.hash)
+	t.enter(i, s, k, d.seed)
 	if s == stageListed {
 		t.counts.sources++
 		d.markSource4(k.source[0])
@@ -198,11 +208,11 @@ func (d *Datapath) put(e *Entry, k *hashedKey) error {
 }
 
 // enter makes a lease known, which a listed one is by being listed.
-func (t *leaseTable) enter(i uint32, s stage, hash uint32) {
+func (t *leaseTable) enter(i uint32, s stage, k *matchKey, seed uint64) {
 	t.n++
 	t.stages[i] = s
 	if s != stageListed {
-		t.index.add(i, hash)
+		t.index.add(i, k.hash(seed))
 	}
 }
 
@@ -354,7 +364,8 @@ func (d *Datapath) unlist(m Match, i uint32) error {
 func (d *Datapath) forget(m Match, i uint32) {
 	t := &d.table
 	if t.n--; t.stages[i] != stageListed {
-		t.index.remove(i, hashed(d.leases[i].key(), d.seed).hash)
+		k := d.leases[i].key()
+		t.index.remove(i, k.hash(d.seed))
 	}
 	t.tally(m, t.stages[i], -1)
 	t.stages[i] = stageNone

@@ -32,11 +32,20 @@ func (b *blocklist) settleAll(leases []weirLease) {
 	now := BootTime()
 	for size := uint32(listedSetsMin); size <= b.largest; size *= 2 {
 		for s := size; s < 2*size; s++ {
+			if b.counts[s].isEmpty() { // as nearly all are
+				continue
+			}
 			for w := range listedWays {
 				b.settle(leases, s, w, now)
 			}
 		}
 	}
+}
+
+// isEmpty reports whether no way of a set lost anything.
+func (c *weirListedCount) isEmpty() bool {
+	of := &c.Of
+	return of[0]|of[1]|of[2]|of[3]|of[4]|of[5]|of[6]|of[7] == 0
 }
 
 // drops returns the counters of a lease, with what is still in the buffers. These

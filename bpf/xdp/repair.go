@@ -21,7 +21,8 @@ func (t *leaseTable) rebuild(d *Datapath) error {
 		}
 		e := d.entry(l)
 		s := classify(e.Match, e.Action)
-		t.enter(uint32(i), s, hashed(l.key(), d.seed).hash)
+		k := l.key()
+		t.enter(uint32(i), s, &k, d.seed)
 		t.tally(e.Match, s, 1)
 		if s == stageSignature {
 			t.signatures = append(t.signatures, e.Match)

@@ -37,13 +37,13 @@ func (b *blocklist) spread(leases []weirLease, size uint32) *blocklist {
 func (b *blocklist) maxSets() uint32 { return uint32(len(b.sets) / 2) }
 
 // makeRoom takes more sets before n more leases are listed, if those in use would
-// be too full.
-func (d *Datapath) makeRoom(n int) error {
+// be too full; so many that they will not be when the expected ones are listed too.
+func (d *Datapath) makeRoom(n, expected int) error {
 	b := &d.blocklist
 	if b.n+n <= listedPerSet*int(b.size) || b.size >= b.maxSets() {
 		return nil
 	}
-	return d.resize(2 * b.size)
+	return d.resize(min(listedSets(b.n+max(n, expected)), b.maxSets()))
 }
 
 // saveRoom takes fewer sets once the leases in them have become few.
