@@ -148,7 +148,8 @@ static __always_inline int is_alike(const struct noted *e, const struct noted *o
 		 (*what_of(e) ^ *what_of(o)) | (telling_port(p) ^ telling_port(q)) | (p->family ^ q->family));
 }
 
-/* Counts packets like packet n: what became of them, and for which target they were. */
+/* Counts packets like packet n, or like those of the open run if that is BATCH: what
+ * became of them, and for which target they were. */
 __noinline int count_run(__u32 region, __u32 n, __u32 packets, __u64 bytes, __u64 source_bits)
 {
 	struct batch *b = batch_at(region);
@@ -156,7 +157,7 @@ __noinline int count_run(__u32 region, __u32 n, __u32 packets, __u64 bytes, __u6
 
 	if (!b)
 		return 0;
-	e = &b->noted[n & (BATCH - 1)];
+	e = n == BATCH ? &b->run.like : &b->noted[n & (BATCH - 1)];
 	count_verdict(region, e->key & (MAX_SLOTS - 1), e->reason, packets);
 	count_target(region, b, e, packets, bytes, source_bits);
 	return 0;
@@ -340,12 +341,19 @@ static __always_inline struct noted *next_of(struct batch *b)
 	return &b->noted[b->n & (BATCH - 1)];
 }
 
+/* What is noted of a packet beside what it is: key, protocol, reason. */
+static __always_inline __u32 what_is(const struct packet *p, __u32 reason)
+{
+	__u32 kind = p->class | is_drop(reason) * KIND_DROPPED;
+
+	return key_of(slot_id, kind) | p->protocol << 16 | reason << 24;
+}
+
 /* Notes the packet that is in e, which is next_of, for counting. */
 static __always_inline void note(__u32 region, struct batch *b, struct noted *e, __u32 reason, __u32 listed)
 {
 	struct packet *p = &e->packet;
-	__u32 n = b->n & (BATCH - 1), kind = p->class | is_drop(reason) * KIND_DROPPED;
-	__u32 what = key_of(slot_id, kind) | p->protocol << 16 | reason << 24;
+	__u32 n = b->n & (BATCH - 1), what = what_is(p, reason);
 
 	if (is_grouped(p))
 		set_half(&p->src, 1, 0);

@@ -14,6 +14,11 @@ type late struct {
 
 // lateOf appends what the buffers of a half hold for a table.
 func (d *Datapath) lateOf(t *sourceTable, to []late, half int) []late {
+	if t.family == 4 {
+		d.directRecords(half, func(r record) {
+			to = append(to, late{r, t.home(t.hash(&r, d.seed)) / blockSets})
+		})
+	}
 	for cpu := range d.cpus {
 		noted := d.batches[half*d.cpus+cpu].noted()
 		for i := range noted {
@@ -25,9 +30,7 @@ func (d *Datapath) lateOf(t *sourceTable, to []late, half int) []late {
 			block := t.home(t.hash(&r, d.seed)) / blockSets
 			to = append(to, late{r, block})
 			if e.Packet.Ports != 0 {
-				r.key = r.key&(keyFamily6|keyUsed|slotMask) | kindPairs<<kindShift
-				r.counts = e.pairBit(d.seed)
-				to = append(to, late{r, block})
+				to = append(to, late{r.pairs(e.pairBit(d.seed)), block})
 			}
 		}
 	}
@@ -93,6 +96,11 @@ func (d *Datapath) countBuffered(half int) {
 			e := &late[i]
 			v := &d.verdicts[region*MaxSlots+int(e.Key&slotMask)]
 			atomic.AddUint64(&v.ByReason[int(e.Reason)&(len(v.ByReason)-1)], uint64(e.Packet.Packets))
+		}
+		if run := &b.Run; run.Packets != 0 {
+			v := &d.verdicts[region*MaxSlots+int(run.Like.Key&slotMask)]
+			atomic.AddUint64(&v.ByReason[int(run.Like.Reason)&(len(v.ByReason)-1)], run.Packets)
+			run.Packets = 0
 		}
 		b.N, b.Kept, b.Listed = 0, 0, 0
 	}

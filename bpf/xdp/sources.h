@@ -179,6 +179,12 @@ static __always_inline int place(__u32 region, struct batch *b, struct noted *e,
 	return 1;
 }
 
+/* One of 64 bits for a port pair. */
+static __always_inline __u64 pair_bit(__u32 ports)
+{
+	return 1ULL << ((bpf_ntohl(ports) + seed) * PAIR_MULTIPLIER >> 58);
+}
+
 /* Notes the port pair of a packet in the set that counted it. */
 static __always_inline void note_pair(const struct noted *e, int words)
 {
@@ -194,7 +200,7 @@ static __always_inline void note_pair(const struct noted *e, int words)
 	r = s + way * words;
 	if (!*key_word(r, words))
 		claim(r, e, key, words);
-	r[words - 1] |= 1ULL << ((bpf_ntohl(e->packet.ports) + seed) * PAIR_MULTIPLIER >> 58);
+	r[words - 1] |= pair_bit(e->packet.ports);
 }
 
 static __always_inline int place_any(__u32 region, struct batch *b, struct noted *e, int n)

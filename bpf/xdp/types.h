@@ -11,7 +11,7 @@
 #define SKETCH_SIZE (1 << SKETCH_BITS)
 #define MAX_RANK 33
 #define MAX_SIGNATURES 256
-#define LAYOUT_VERSION 5
+#define LAYOUT_VERSION 6
 
 /* How a probe treats leases on one interface. */
 enum filter_mode { MODE_OBSERVE, MODE_ENFORCE, MODE_OFF };
@@ -83,6 +83,21 @@ struct noted {
 	__u32 pad;
 };
 
+/* Packets of one kind for one target that were counted for their sources at once, and
+ * are still to be counted for their verdict and target. */
+#define RUN_MOST (1 << 30) /* packets, lest a number of 32 bits overflow */
+struct run {
+	struct noted like; /* the first of them */
+	__u64 packets;
+	__u64 bytes;
+	__u64 source_bits;
+	__u64 pad[5];
+};
+
+#define LISTED_DIRECT (1 << 14) /* ways of listed sources that are counted at once: of 10,000 leases */
+#define LISTED_WAYS 8
+#define DIRECT_WORDS (LISTED_DIRECT / LISTED_WAYS / 64)
+
 #define BATCH 32 /* twice as many misses as a core overlaps, so that it never has too few */
 struct batch {
 	struct noted noted[BATCH];
@@ -95,6 +110,8 @@ struct batch {
 	__u64 jiffies; /* when now was read */
 	__u64 now;     /* boot-time ns */
 	__u64 pad[3];  /* no cache line belongs to two CPUs */
+	struct run run;
+	__u64 direct[DIRECT_WORDS]; /* by bit: the set of listed sources has direct counts */
 };
 
 /* Packets of one interface by reason since load, on one CPU. */
@@ -119,7 +136,6 @@ struct target {
 };
 
 /* Blocked IPv4 sources: eight to a cache line. */
-#define LISTED_WAYS 8
 struct listed4 {
 	__u32 address[LISTED_WAYS];
 	/* Boot time in units of 2^UNTIL_SHIFT ns before which the source is dropped for
@@ -137,6 +153,12 @@ struct lease_set {
  * lower 40 bytes. */
 struct listed_count {
 	__u64 of[LISTED_WAYS];
+};
+
+/* Beside a record of what a listed source lost, what few packets and the probe need. */
+struct listed_detail {
+	__u64 pairs;   /* bitmap of port pairs */
+	__u64 settled; /* so much of the record's counts is in the lease; written by the probe */
 };
 
 #define UNTIL_SHIFT 27 /* 134 ms */

@@ -25,6 +25,15 @@ type weirBatch struct {
 	Jiffies uint64
 	Now     uint64
 	Pad     [3]uint64
+	Run     struct {
+		_          structs.HostLayout
+		Like       weirNoted
+		Packets    uint64
+		Bytes      uint64
+		SourceBits uint64
+		Pad        [5]uint64
+	}
+	Direct [32]uint64
 }
 
 type weirBucket struct {
@@ -147,6 +156,12 @@ type weirListedCount struct {
 	Of [8]uint64
 }
 
+type weirListedDetail struct {
+	_       structs.HostLayout
+	Pairs   uint64
+	Settled uint64
+}
+
 type weirNoted struct {
 	_      structs.HostLayout
 	Packet struct {
@@ -200,12 +215,7 @@ type weirPrefixValue struct {
 
 type weirSet4 struct {
 	_   structs.HostLayout
-	Way [4]struct {
-		_            structs.HostLayout
-		Address      uint32
-		Key          uint32
-		PacketsBytes uint64
-	}
+	Way [4]weirSource4
 }
 
 type weirSet6 struct {
@@ -272,6 +282,13 @@ type weirSlot struct {
 	}
 }
 
+type weirSource4 struct {
+	_            structs.HostLayout
+	Address      uint32
+	Key          uint32
+	PacketsBytes uint64
+}
+
 type weirTarget struct {
 	_           structs.HostLayout
 	Destination struct {
@@ -324,7 +341,9 @@ const (
 	weirMapLeases          = "leases"
 	weirMapListed          = "listed"
 	weirMapListedCounts    = "listed_counts"
+	weirMapListedDetails   = "listed_details"
 	weirMapListedLeases    = "listed_leases"
+	weirMapListedSources   = "listed_sources"
 	weirMapMeters          = "meters"
 	weirMapPrefilter       = "prefilter"
 	weirMapPrefixes        = "prefixes"
@@ -416,7 +435,9 @@ type weirMapSpecs struct {
 	Leases          *ebpf.MapSpec `ebpf:"leases"`
 	Listed          *ebpf.MapSpec `ebpf:"listed"`
 	ListedCounts    *ebpf.MapSpec `ebpf:"listed_counts"`
+	ListedDetails   *ebpf.MapSpec `ebpf:"listed_details"`
 	ListedLeases    *ebpf.MapSpec `ebpf:"listed_leases"`
+	ListedSources   *ebpf.MapSpec `ebpf:"listed_sources"`
 	Meters          *ebpf.MapSpec `ebpf:"meters"`
 	Prefilter       *ebpf.MapSpec `ebpf:"prefilter"`
 	Prefixes        *ebpf.MapSpec `ebpf:"prefixes"`
@@ -482,7 +503,9 @@ type weirMaps struct {
 	Leases          *ebpf.Map `ebpf:"leases"`
 	Listed          *ebpf.Map `ebpf:"listed"`
 	ListedCounts    *ebpf.Map `ebpf:"listed_counts"`
+	ListedDetails   *ebpf.Map `ebpf:"listed_details"`
 	ListedLeases    *ebpf.Map `ebpf:"listed_leases"`
+	ListedSources   *ebpf.Map `ebpf:"listed_sources"`
 	Meters          *ebpf.Map `ebpf:"meters"`
 	Prefilter       *ebpf.Map `ebpf:"prefilter"`
 	Prefixes        *ebpf.Map `ebpf:"prefixes"`
@@ -512,7 +535,9 @@ func (m *weirMaps) Close() error {
 		m.Leases,
 		m.Listed,
 		m.ListedCounts,
+		m.ListedDetails,
 		m.ListedLeases,
+		m.ListedSources,
 		m.Meters,
 		m.Prefilter,
 		m.Prefixes,

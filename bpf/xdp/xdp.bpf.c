@@ -14,6 +14,7 @@
 #include "consts.h"
 #include "maps.h"
 #include "batch.h"
+#include "direct.h"
 #include "filter.h"
 #include "meter.h"
 #include "skb.h"
@@ -63,6 +64,8 @@ static __always_inline __u32 decide(struct batch *b, __u32 region, struct noted 
 	/* The zero hides from the verifier which reason it is: it would follow each. */
 	if (mode != MODE_OFF)
 		reason = filter(&control_value, b, &e->packet, mode, &listed) + *(volatile __u32 *)&control_value.zero;
+	if (listed && count_directly(region, b, e, listed - 1))
+		return reason;
 	note(region, b, e, reason, listed);
 	return reason;
 }
