@@ -49,21 +49,31 @@ static __always_inline __u64 hash_of(const struct noted *e)
 	return mix(mix(half_of(a, 0) + seed) ^ half_of(a, 1) ^ slot << 56);
 }
 
-/* Where the record of a packet is looked for, first. */
-static __always_inline __u32 first_set(__u32 region, const struct noted *e)
+/* How many sets of the packet's family are hot. */
+static __always_inline __u32 hot_of(const struct batch *b, const struct noted *e)
 {
-	return set_at(region, hash_of(e), e->packet.family == 4 ? WORDS4 : WORDS6);
+	return e->packet.family == 4 ? b->hot4 : b->hot6;
 }
 
-/* And then. It is among the BLOCK_SETS around the first, on the same page of memory;
- * it is another than the first; and it depends on the kind, so that a source which
- * sends of every kind does not fill its own sets. */
-static __always_inline __u32 second_set(__u32 region, const struct noted *e)
+/* Where the record of a packet is looked for, first. */
+static __always_inline __u32 first_set(__u32 region, const struct batch *b, const struct noted *e)
+{
+	return set_at(region, hash_of(e) & (hot_of(b, e) - 1), e->packet.family == 4 ? WORDS4 : WORDS6);
+}
+
+/* And then: in the sets that are not hot, if there are such, so that a flood that comes
+ * when few are finds room at once. It depends on the kind, so that a source which sends
+ * of every kind does not fill its own sets; and modulo the hot sets it is among the
+ * BLOCK_SETS around the first, but another. */
+static __always_inline __u32 second_set(__u32 region, const struct batch *b, const struct noted *e)
 {
 	__u64 hash = hash_of(e);
+	__u32 hot = hot_of(b, e), rest = (e->packet.family == 4 ? sets4 : sets6) - hot;
 	__u32 h = (__u32)(hash >> 32) ^ (e->key >> KIND_SHIFT) * 0x9e3779b1U;
+	__u32 behind = (hash >> 32) * rest >> 32 & -hot; /* a multiple of hot */
+	__u32 near = (hash & (hot - 1)) ^ ((h & (BLOCK_SETS - 1)) | 1);
 
-	return set_at(region, hash ^ ((h & (BLOCK_SETS - 1)) | 1), e->packet.family == 4 ? WORDS4 : WORDS6);
+	return set_at(region, hot + behind + near, e->packet.family == 4 ? WORDS4 : WORDS6);
 }
 
 static __always_inline void touch_any(const struct noted *e)
@@ -211,7 +221,7 @@ __noinline int keep_missed(__u32 region)
 			continue;
 		}
 		*to = *e;
-		to->set = second_set(region, to);
+		to->set = second_set(region, b, to);
 		to->listed = 0; /* it has been counted */
 		b->n++;
 	}
@@ -360,7 +370,7 @@ static __always_inline void note(__u32 region, struct batch *b, struct noted *e,
 	if (n > b->kept && join(&b->noted[(n - 1) & (BATCH - 1)], e, what, listed))
 		return;
 	*what_of(e) = what;
-	e->set = first_set(region, e);
+	e->set = first_set(region, b, e);
 	e->listed = listed;
 	if (listed)
 		b->listed = 1;

@@ -118,43 +118,18 @@ func BenchmarkLeases(b *testing.B) {
 // every CPU's table, as count.h would, and returns how many records that are.
 func (r *rig) fill(t *sourceTable, n int) (records int) {
 	half := int(r.control.Epoch)
+	hot := r.hot(t, half)
 	for cpu := range r.cpus {
 		region := half*r.cpus + cpu
 		for i := range n {
 			rec := record{key: keyUsed | classSYN<<kindShift, counts: 1<<byteBits | 60}
 			rec.address[0] = uint64(words(scattered(i))[0])
-			h := t.hash(&rec, r.seed)
-			first := t.home(h)
-			for _, set := range []int{first, first ^ (int(h>>32)%blockSets | 1)} {
-				if t.take(region, set, &rec) {
-					records++
-					break
-				}
+			if _, _, ok := t.enter(region, hot, t.hash(&rec, r.seed), &rec); ok {
+				records++
 			}
 		}
 	}
 	return records
-}
-
-// take enters a record in a set, and reports whether that had room.
-func (t *sourceTable) take(region, set int, rec *record) bool {
-	for w := range setWays {
-		at := (region*t.sets+set)*setWays + w
-		words := t.words[at*t.stride : (at+1)*t.stride]
-		if words[t.keyAt] != 0 {
-			continue
-		}
-		words[0] = rec.address[0]
-		if t.family == 4 {
-			words[0] |= uint64(rec.key) << keyShift4
-		} else {
-			words[1], words[2] = rec.address[1], uint64(rec.key&^keyFamily6)
-		}
-		words[t.stride-1] = rec.counts
-		t.dirty[region*t.dirtyWords()+set/wordSets] |= 1 << (set / dirtySets & 63)
-		return true
-	}
-	return false
 }
 
 // BenchmarkDrain reads and clears a window in which every CPU saw every source, which

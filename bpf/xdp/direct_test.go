@@ -202,6 +202,7 @@ func TestDirectCounts(t *testing.T) {
 			l.unlist(0)
 			l.list(0, 1)
 			l.send(0, syn, classSYN)
+			l.send(1, syn, classSYN)
 			l.put(Entry{Match: dropOf(listedSource(1)).Match, Action: ActionDrop, Interfaces: 3}) // another lease
 			l.leases[listedSource(1)] = 0
 			l.send(1, syn, classSYN)

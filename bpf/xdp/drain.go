@@ -90,6 +90,7 @@ func (d *Datapath) Commit() {
 	}
 	half := int(c.Epoch ^ 1)
 	d.clearSources(half)
+	d.adapt(half)
 	d.countBuffered(half)
 	clear(d.targets[half*d.cpus*targetStride : (half+1)*d.cpus*targetStride])
 	clear(d.totals[half*d.cpus*MaxSlots : (half+1)*d.cpus*MaxSlots])

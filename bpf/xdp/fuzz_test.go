@@ -2,6 +2,7 @@ package xdp
 
 import (
 	"fmt"
+	"math/bits"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -338,8 +339,15 @@ func (f *fuzz) drainOnce() {
 func (f *fuzz) commit() {
 	f.note("commit")
 	f.Commit()
-	if f.drained { // else there is nothing that this process has read
-		f.pending, f.drained = nil, false
+	if !f.drained { // there is nothing that this process has read
+		return
+	}
+	f.pending, f.drained = nil, false
+	if f.IntN(2) == 0 {
+		t := &f.tables[f.IntN(2)]
+		hot := t.sets >> f.IntN(bits.Len(uint(max(1, t.sets/blockSets))))
+		f.note("%d sets of IPv%d are hot", hot, t.family)
+		f.move(t, int(f.control.Epoch^1), hot)
 	}
 }
 

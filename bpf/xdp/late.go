@@ -2,21 +2,23 @@ package xdp
 
 import (
 	"math/bits"
+	"slices"
 	"sync/atomic"
 )
 
-// late is a packet that was in a buffer when the window ended, and the block of sets
-// that its source has.
+// late is a packet that was in a buffer when the window ended, or what a listed source
+// lost, and the cluster of the source.
 type late struct {
 	record
-	block int
+	cluster int
 }
 
-// lateOf appends what the buffers of a half hold for a table.
-func (d *Datapath) lateOf(t *sourceTable, to []late, half int) []late {
+// lateOf appends what a half holds beside a table of which so many sets are
+// hot.
+func (d *Datapath) lateOf(t *sourceTable, to []late, half, hot int) []late {
 	if t.family == 4 {
 		d.directRecords(half, func(r record) {
-			to = append(to, late{r, t.home(t.hash(&r, d.seed)) / blockSets})
+			to = append(to, late{r, t.first(t.hash(&r, d.seed), hot) / blockSets})
 		})
 	}
 	for cpu := range d.cpus {
@@ -27,14 +29,33 @@ func (d *Datapath) lateOf(t *sourceTable, to []late, half int) []late {
 				continue
 			}
 			r := e.record()
-			block := t.home(t.hash(&r, d.seed)) / blockSets
-			to = append(to, late{r, block})
+			cluster := t.first(t.hash(&r, d.seed), hot) / blockSets
+			to = append(to, late{r, cluster})
 			if e.Packet.Ports != 0 {
-				to = append(to, late{r.pairs(e.pairBit(d.seed)), block})
+				to = append(to, late{r.pairs(e.pairBit(d.seed)), cluster})
 			}
 		}
 	}
 	return to
+}
+
+// sortLate sorts records by cluster into other memory, which may be taken from spare,
+// and returns them and theirs.
+func sortLate(records, spare []late, clusters int) (sorted, rest []late) {
+	next := make([]int, clusters+1)
+	for i := range records {
+		next[records[i].cluster+1]++
+	}
+	for i := range clusters {
+		next[i+1] += next[i]
+	}
+	sorted = slices.Grow(spare[:0], len(records))[:len(records)]
+	for i := range records {
+		at := &next[records[i].cluster]
+		sorted[*at] = records[i]
+		*at++
+	}
+	return sorted, records[:0]
 }
 
 // record is what the packet adds to its source.

@@ -269,6 +269,7 @@ func (d *Datapath) adopt() error {
 		}
 		c.Seed = binary.LittleEndian.Uint64(b[:])
 		c.WindowStart = uint64(BootTime())
+		d.startHot()
 		c.Layout = layoutVersion
 	}
 	d.seed = c.Seed

@@ -11,9 +11,13 @@ import (
 )
 
 // scanner reads the records of an ended window. A source has all its records within
-// one block of neighbouring sets, the same on every CPU: so a block of all CPUs is
-// read, its sources joined, counted and listed, while it is in the processor's
-// nearest memory, and nothing is read twice.
+// one cluster, the same on every CPU: so a cluster of all CPUs is read, its sources
+// joined, counted and listed, while it is in the processor's nearest memory, and
+// nothing is read twice.
+//
+// A cluster is a block of hot sets, and all other blocks in which there may be a record
+// whose first set was there: those whose number is the same, modulo the hot blocks.
+// Few of these are ever used, and none if all sets are hot.
 type scanner struct {
 	windows [MaxSlots]*Window // nil: of an interface that has gone
 	slots   uint64            // bit by slot: it has a window
@@ -28,19 +32,22 @@ type scanner struct {
 
 // tableScan is what is to be read of a table.
 type tableScan struct {
-	used []uint64 // groups of sets in use on any CPU, as in sourceTable.dirty
-	late []late   // by block
-	// carrying has a bit for each block with records that may outlive the window; a
-	// byte belongs to a word of used.
-	carrying []uint8
+	used     []uint64 // groups of sets in use on any CPU, as in sourceTable.dirty
+	blocks   int
+	clusters int    // a power of two
+	late     []late // by cluster
+	sorted   []late // room to sort them
+	carrying []bool // by cluster: it has records that may outlive the window
+	records  int    // of the CPU that has most
 }
 
 // part is a range of a table, which one goroutine reads. What ranges there are
-// depends on the table only, and so does the order of the sources.
+// depends on the window only, and so does the order of the sources.
 type part struct {
-	table    int
-	from, to int // words of the dirty map
-	lists    [MaxSlots]*list
+	table      int
+	from, to   int // clusters
+	mostListed int // sources per list, but for the heaviest
+	lists      [MaxSlots]*list
 }
 
 const (
@@ -54,13 +61,13 @@ type reader struct {
 	*Datapath
 	part       *part
 	sums       [MaxSlots << kindBits]volume // by kind and slot, as in a record's key
-	seen       uint64                       // bit by slot: the block that is being read has records of it
+	seen       uint64                       // bit by slot: the cluster that is being read has records of it
 	kinds      [MaxSlots]uint32             // of what kinds: bit by kind
 	sketches   [MaxSlots]*sketches
 	conversing []netip.Addr
-	carries    bool // the block has records that may outlive the window
+	carries    bool // the cluster has records that may outlive the window
 	hashKey    uint64
-	mostListed int // sources per list, but for the heaviest
+	claimed    [2][]int // records by table and CPU
 
 	four   joiner4
 	six    joiner6
@@ -115,29 +122,28 @@ func (s *scanner) share(n int, f func(worker, i int)) {
 	workers.Wait()
 }
 
-// mostListed is how many sources each part of a table lists, so that all parts together
-// list Config.MaxSources. Sources are spread evenly, but for chance.
-func (d *Datapath) mostListed() int {
+// mostListed is how many sources each of some parts of a table lists, so that all of
+// them together list Config.MaxSources. Sources are spread evenly, but for chance.
+func (d *Datapath) mostListed(parts int) int {
 	if d.cfg.MaxSources == 0 {
 		return math.MaxInt
 	}
-	parts := min(tableParts, d.tables[0].dirtyWords(), d.tables[1].dirtyWords())
 	return d.cfg.MaxSources/parts*5/4 + 1024
 }
 
 func (s *scanner) begin(d *Datapath, windows []Window, half int) {
 	if s.readers == nil {
 		for range min(runtime.GOMAXPROCS(0), maxReaders) {
-			s.readers = append(s.readers, &reader{Datapath: d, hashKey: mix(d.seed) | 1, mostListed: d.mostListed()})
+			r := &reader{Datapath: d, hashKey: mix(d.seed) | 1}
+			for i := range r.claimed {
+				r.claimed[i] = make([]int, d.cpus)
+			}
+			s.readers = append(s.readers, r)
 		}
 		for i := range d.tables {
-			words := d.tables[i].dirtyWords()
-			s.tables[i].used = make([]uint64, words)
-			s.tables[i].carrying = make([]uint8, words)
-			for p := range tableParts {
-				s.parts = append(s.parts, part{table: i, from: words * p / tableParts, to: words * (p + 1) / tableParts})
-			}
+			s.tables[i].used = make([]uint64, d.tables[i].dirtyWords())
 		}
+		s.parts = make([]part, len(d.tables)*tableParts)
 	}
 	s.half, s.slots, s.windows = half, 0, [MaxSlots]*Window{}
 	for i := range windows {
@@ -153,6 +159,8 @@ func (s *scanner) begin(d *Datapath, windows []Window, half int) {
 	}
 	for _, r := range s.readers {
 		clear(r.sums[:])
+		clear(r.claimed[0])
+		clear(r.claimed[1])
 		r.sketches = [MaxSlots]*sketches{}
 		r.conversing = r.conversing[:0]
 	}
@@ -161,21 +169,28 @@ func (s *scanner) begin(d *Datapath, windows []Window, half int) {
 
 // look finds what there is to read in a table, and returns how many groups of sets.
 func (d *Datapath) look(t *sourceTable, x *tableScan, half int) (groups int) {
-	n := t.dirtyWords()
+	n, hot := t.dirtyWords(), d.hot(t, half)
+	x.blocks, x.clusters = max(1, t.sets/blockSets), max(1, hot/blockSets)
+	x.carrying = slices.Repeat([]bool{false}, x.clusters)
 	clear(x.used)
-	clear(x.carrying)
 	for cpu := range d.cpus {
 		for word, dirty := range t.dirty[(half*d.cpus+cpu)*n:][:n] {
 			x.used[word] |= dirty
 		}
 	}
-	x.late = d.lateOf(t, x.late[:0], half)
-	slices.SortFunc(x.late, func(a, b late) int { return a.block - b.block })
+	x.late = d.lateOf(t, x.late[:0], half, hot)
+	x.late, x.sorted = sortLate(x.late, x.sorted, x.clusters)
 	for _, l := range x.late {
-		x.used[l.block/wordBlocks] |= 1 << (l.block % wordBlocks * blockGroups)
+		x.used[l.cluster/wordBlocks] |= 1 << (l.cluster % wordBlocks * blockGroups)
 	}
 	for _, used := range x.used {
 		groups += bits.OnesCount64(used)
+	}
+	parts := d.scanner.parts[t.number()*tableParts:][:tableParts]
+	for i := range parts {
+		p := &parts[i]
+		p.table, p.from, p.to = t.number(), x.clusters*i/tableParts, x.clusters*(i+1)/tableParts
+		p.mostListed = d.mostListed(min(tableParts, x.clusters))
 	}
 	return groups
 }
@@ -202,38 +217,51 @@ func (s *scanner) end() {
 	for _, r := range s.readers {
 		s.conversing = append(s.conversing, r.conversing...)
 	}
+	for i := range s.tables {
+		s.tables[i].records = s.most(i)
+	}
+}
+
+// most returns how many records the CPU has that has most in a table.
+func (s *scanner) most(table int) (most int) {
+	for cpu := range s.readers[0].claimed[table] {
+		sum := 0
+		for _, r := range s.readers {
+			sum += r.claimed[table][cpu]
+		}
+		most = max(most, sum)
+	}
+	return most
 }
 
 // read reads one part.
 func (r *reader) read(p *part) {
 	t, x := &r.tables[p.table], &r.scanner.tables[p.table]
 	r.part = p
-	for word := p.from; word < p.to; word++ {
-		for used := x.used[word]; used != 0; {
-			at := bits.TrailingZeros64(used) / blockGroups * blockGroups
-			block, groups := word*wordBlocks+at/blockGroups, uint8(used>>at)
-			used &^= 0xff << at
-			r.carries = false
-			if t.family == 4 {
-				r.block4(t, block, groups)
-			} else {
-				r.block6(t, block, groups)
-			}
-			if r.carries {
-				x.carrying[word] |= 1 << (block % wordBlocks)
-			}
+	for cluster := p.from; cluster < p.to; cluster++ {
+		r.carries = false
+		if t.family == 4 {
+			r.cluster4(t, x, cluster)
+		} else {
+			r.cluster6(t, x, cluster)
 		}
+		x.carrying[cluster] = r.carries
 	}
 }
 
-// lateIn returns the late records of a block.
-func (x *tableScan) lateIn(block int) []late {
+// usedIn returns the groups of sets of a block that are in use on any CPU.
+func (x *tableScan) usedIn(block int) uint8 {
+	return uint8(x.used[block/wordBlocks] >> (block % wordBlocks * blockGroups))
+}
+
+// lateIn returns the late records of a cluster.
+func (x *tableScan) lateIn(cluster int) []late {
 	if len(x.late) == 0 {
 		return nil
 	}
-	by := func(l late, block int) int { return l.block - block }
-	from, _ := slices.BinarySearchFunc(x.late, block, by)
-	to, _ := slices.BinarySearchFunc(x.late, block+1, by)
+	by := func(l late, cluster int) int { return l.cluster - cluster }
+	from, _ := slices.BinarySearchFunc(x.late, cluster, by)
+	to, _ := slices.BinarySearchFunc(x.late, cluster+1, by)
 	return x.late[from:to]
 }
 
@@ -282,7 +310,7 @@ func (r *reader) emitRecords(records []record) {
 	}
 	switch {
 	case !sent: // all are carried over and idle
-	case l.len() < r.mostListed || l.offer(records):
+	case l.len() < r.part.mostListed || l.offer(records):
 		l.starts = append(l.starts, uint32(len(l.records)))
 		l.records = append(l.records, records...)
 	default:

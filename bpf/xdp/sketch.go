@@ -78,16 +78,16 @@ func (r *reader) sketchOf(slot int) *sketches {
 	return r.sketches[slot]
 }
 
-// sketchBlock enters all sources of a block at once, if it can. Where a block is are
-// bits of the hash that its sources share, and in a large table a sketch asks for no
-// other: its register is chosen by the lowest of them, and its rank by the next, unless
-// these are all 0.
-func (r *reader) sketchBlock(block int) bool {
-	known := block/sketchSize != 0
+// sketchCluster enters all sources of a cluster at once, if it can. The number of the
+// cluster are bits of the hash that its sources share, and in a large table a sketch
+// asks for no other: its register is chosen by the lowest of them, and its rank by the
+// next, unless these are all 0.
+func (r *reader) sketchCluster(cluster int) bool {
+	known := cluster/sketchSize != 0
 	for slots := r.seen; slots != 0; slots &= slots - 1 {
 		slot := bits.TrailingZeros64(slots)
 		if known {
-			r.sketchOf(slot).note(uint64(block)*blockSets, r.kinds[slot])
+			r.sketchOf(slot).note(uint64(cluster)*blockSets, r.kinds[slot])
 		}
 		r.kinds[slot] = 0
 	}

@@ -51,7 +51,8 @@ type sourceTable struct {
 	words    []uint64
 	four     []record4 // words, if they are of IPv4
 	dirty    []uint64
-	ages     [2][][]uint8 // by half, CPU and record: idle windows of a record that is carried over
+	ages     [2][][]uint8   // by half, CPU and record: idle windows of a record that is carried over
+	needed   [hotMemory]int // records of the last windows, the latest first
 }
 
 func newSourceTable[S any](family uint8, cpus, sets int, table []S, dirty []uint64) sourceTable {
@@ -62,6 +63,9 @@ func newSourceTable[S any](family uint8, cpus, sets int, table []S, dirty []uint
 	}
 	for half := range t.ages {
 		t.ages[half] = make([][]uint8, cpus)
+	}
+	for i := range t.needed {
+		t.needed[i] = hotStart*setWays*hotFull/100 - 1
 	}
 	if family == 6 {
 		t.keyAt, t.keyShift = 2, 0
@@ -117,39 +121,57 @@ func (t *sourceTable) hash(r *record, seed uint64) uint64 {
 	return mix(mix(r.address[0]+seed) ^ r.address[1] ^ slot<<56)
 }
 
-// home is the first of the two sets of the source with a hash.
-func (t *sourceTable) home(hash uint64) int { return int(uint32(hash)) & (t.sets - 1) }
+// first is the first of the two sets of the source with a hash, when so many are hot.
+func (t *sourceTable) first(hash uint64, hot int) int { return int(uint32(hash)) & (hot - 1) }
+
+// second is the other, of the source's records of one kind; as in batch.h.
+func (t *sourceTable) second(hash uint64, kind, hot int) int {
+	h := uint32(hash>>32) ^ uint32(kind)*0x9e3779b1
+	behind := int(hash>>32*uint64(t.sets-hot)>>32) & -hot
+	near := t.first(hash, hot) ^ int(h&(blockSets-1)|1)
+	return (hot + behind + near) & (t.sets - 1)
+}
 
 // clear empties a region for the window after the next, except for the places of
 // sources that converse: a flood that comes first must not push them into Other. The
-// blocks that can have such are those in carrying.
-func (t *sourceTable) clear(region, half, cpus int, carrying []uint8) {
+// clusters that can have such are those in carrying.
+func (t *sourceTable) clear(region, half, cpus int, carrying []bool) {
 	n := t.dirtyWords()
 	left := t.sets * setWays / carryShare
 	for word, used := range t.dirty[region*n : (region+1)*n] {
-		if used == 0 {
-			continue
-		}
-		if used == 1<<64-1 && carrying[word] == 0 {
-			clear(t.wordsOf(region, word*wordSets, wordSets))
-			used = 0
-		}
 		var kept uint64
-		for ; used != 0; used &= used - 1 {
-			group := bits.TrailingZeros64(used)
-			first := word*wordSets + group*dirtySets
-			if carrying[word]>>(group/blockGroups)&1 == 0 {
-				clear(t.wordsOf(region, first, dirtySets))
-				continue
-			}
-			for set := first; set < min(first+dirtySets, t.sets); set++ {
-				if t.clearSet(half, region, region-half*cpus, set, &left) {
-					kept |= 1 << group
+		for used != 0 {
+			at := bits.TrailingZeros64(used) / blockGroups * blockGroups
+			block, groups := word*wordBlocks+at/blockGroups, uint8(used>>at)
+			used &^= 0xff << at
+			switch {
+			case carrying[block&(len(carrying)-1)]:
+				kept |= uint64(t.clearCarrying(half, region, region-half*cpus, block, groups, &left)) << at
+			case groups == 0xff:
+				clear(t.wordsOf(region, block*blockSets, blockSets))
+			default:
+				for ; groups != 0; groups &= groups - 1 {
+					clear(t.wordsOf(region, block*blockSets+bits.TrailingZeros8(groups)*dirtySets, dirtySets))
 				}
 			}
 		}
 		t.dirty[region*n+word] = kept
 	}
+}
+
+// clearCarrying empties groups of sets of a block, and returns those in which a record
+// was kept.
+func (t *sourceTable) clearCarrying(half, region, cpu, block int, groups uint8, left *int) (kept uint8) {
+	for ; groups != 0; groups &= groups - 1 {
+		group := bits.TrailingZeros8(groups)
+		first := block*blockSets + group*dirtySets
+		for set := first; set < min(first+dirtySets, t.sets); set++ {
+			if t.clearSet(half, region, cpu, set, left) {
+				kept |= 1 << group
+			}
+		}
+	}
+	return kept
 }
 
 // clearSet empties one set and reports whether a record was kept. Those move to

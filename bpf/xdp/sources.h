@@ -23,6 +23,16 @@
  * both are full, it is counted in the interface's "other": bounded time and memory,
  * exact totals, no eviction.
  *
+ * The first set is a hot one. Those are at the beginning of a region, as many as the
+ * windows before needed: so few sources lie in few pages, in a table that has room for
+ * a million. The second set is behind them; if all sets are hot, it is anywhere.
+ *
+ *     hot: the first of a record     the second, if the first is full
+ *   ┌──────────────────────────────┬──────────────────────────── … ─────┐
+ *   └──────────────────────────────┴──────────────────────────── … ─────┘
+ *
+ * How many are hot is for the probe to say, of each region while that is not written.
+ *
  * Nothing wraps: a record with 2^23 packets or 2^39 bytes is retired and the
  * source gets another one. */
 #pragma once

@@ -70,7 +70,7 @@ struct set6 {
 };
 
 #define DIRTY_SETS 8  /* sets per bit of the maps of sets in use */
-#define BLOCK_SETS 64 /* neighbours, in which both sets of a record are */
+#define BLOCK_SETS 64 /* neighbours: a page of memory, or two */
 
 /* A packet that waits to be counted: one cache line. The parser fills it in place. */
 struct noted {
@@ -109,7 +109,9 @@ struct batch {
 	__u32 listed;  /* not 0: some were dropped because their source is listed */
 	__u64 jiffies; /* when now was read */
 	__u64 now;     /* boot-time ns */
-	__u64 pad[3];  /* no cache line belongs to two CPUs */
+	__u32 hot4;    /* sets that IPv4 records are looked for in first; from the probe */
+	__u32 hot6;
+	__u64 pad[2]; /* no cache line belongs to two CPUs */
 	struct run run;
 	__u64 direct[DIRECT_WORDS]; /* by bit: the set of listed sources has direct counts */
 };

@@ -24,7 +24,9 @@ type weirBatch struct {
 	Listed  uint32
 	Jiffies uint64
 	Now     uint64
-	Pad     [3]uint64
+	Hot4    uint32
+	Hot6    uint32
+	Pad     [2]uint64
 	Run     struct {
 		_          structs.HostLayout
 		Like       weirNoted

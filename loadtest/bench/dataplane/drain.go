@@ -72,6 +72,9 @@ func drainSpeed(ctx context.Context, c Config, w *testrun.Weir, s *testrun.Subje
 	if err := s.Choose(1, n); err != nil {
 		return err
 	}
+	if err := s.Settle(n); err != nil {
+		return err
+	}
 	if _, err := windows(w); err != nil {
 		return err
 	}

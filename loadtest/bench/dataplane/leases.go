@@ -120,7 +120,7 @@ func (l loaded) open(c Config) (rate float64, err error) {
 		return 0, err
 	}
 	for _, b := range l.in {
-		if err := b.add(testrun.NewSubject(l.row, w.Program, testrun.SYN())); err != nil {
+		if err := b.add(w.Subject(l.row, testrun.SYN())); err != nil {
 			return 0, err
 		}
 	}

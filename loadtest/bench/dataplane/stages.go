@@ -70,7 +70,7 @@ func (b *bench) addWeir(row string, cfg xdp.Config, f testrun.Frame) (*testrun.W
 		return nil, err
 	}
 	b.closers = append(b.closers, w.Close)
-	return w, b.add(testrun.NewSubject(row, w.Program, f))
+	return w, b.add(w.Subject(row, f))
 }
 
 // nothing is the program that is subtracted; it comes first.
@@ -125,7 +125,7 @@ func measure(ctx context.Context, c Config, b *bench, from sources, t *results.E
 			if err := s.Choose(from.first, from.count); err != nil {
 				return err
 			}
-			return s.Walk(min(from.count, 2*uint32(c.Entries))) // every source, or as many as there is room for
+			return s.Settle(min(from.count, 2*uint32(c.Entries))) // every source, or as many as there is room for
 		})
 		return err
 	})

@@ -83,6 +83,7 @@ type Subject struct {
 	Name   string
 	frame  []byte
 	picker *peers.Picker
+	end    func() error // ends a window; nil: the program knows none
 }
 
 // NewSubject puts a picker in front of program, which stays the caller's.
@@ -91,7 +92,7 @@ func NewSubject(name string, program *ebpf.Program, f Frame) (*Subject, error) {
 	if err != nil {
 		return nil, fmt.Errorf("preparing to measure %s: %w", name, err)
 	}
-	return &Subject{name, f.Bytes, picker}, nil
+	return &Subject{Name: name, frame: f.Bytes, picker: picker}, nil
 }
 
 // Close unloads the picker.
@@ -107,6 +108,27 @@ func (s *Subject) Sent() (uint64, error) { return s.picker.Sent() }
 // sources, each has come once.
 func (s *Subject) Walk(packets uint32) error {
 	return run(s.picker.InTurn(), s.frame, packets)
+}
+
+// settling is how many windows a data plane is given: it knows what it needs after
+// two, and has forgotten what it needed before after as many as it remembers.
+const settling = 6
+
+// Settle is Walk for programs that adapt to their traffic: windows of it come before
+// and are drained, as a probe does all the time, so that the tables are those of a
+// flood that lasts. It leaves a window open that has seen so many packets.
+func (s *Subject) Settle(packets uint32) error {
+	if s.end != nil {
+		for range settling {
+			if err := s.Walk(packets); err != nil {
+				return err
+			}
+			if err := s.end(); err != nil {
+				return err
+			}
+		}
+	}
+	return s.Walk(packets)
 }
 
 // Run sends packets from random sources and returns the CPU time and the number

@@ -79,6 +79,22 @@ func (w *Weir) attach(mode xdp.Mode) (err error) {
 	return nil
 }
 
+// Subject makes a subject of the program.
+func (w *Weir) Subject(name string, f Frame) (*Subject, error) {
+	s, err := NewSubject(name, w.Program, f)
+	if err != nil {
+		return nil, err
+	}
+	s.end = func() error {
+		if _, err := w.Drain(); err != nil {
+			return fmt.Errorf("draining: %w", err)
+		}
+		w.Commit()
+		return nil
+	}
+	return s, nil
+}
+
 // attached returns the program on the loopback interface.
 func attached(mode xdp.Mode) (ebpf.ProgramID, error) {
 	if mode == xdp.ModeTCX {

@@ -21,10 +21,10 @@ func (r record4) record() record {
 	return record{address: [2]uint64{r.word & (1<<keyShift4 - 1)}, key: uint32(r.word >> keyShift4), counts: r.counts}
 }
 
-// joiner4 joins the records of a block. The records of a source that cannot be joined,
+// joiner4 joins the records of a cluster. The records of a source that cannot be joined,
 // being of different kinds, are linked.
 type joiner4 struct {
-	records []record4 // of the block, of all CPUs; what is joined is moved to the front
+	records []record4 // of the cluster, of all CPUs
 	links   []uint32  // by joined record: the source's next, plus one; linked if it is not its first
 	index   []uint32  // by hash: a joined record, plus one
 }
@@ -32,41 +32,71 @@ type joiner4 struct {
 // linked marks a record that is not the first of its source.
 const linked = 1 << 31
 
-// block4 reads a block of sets of IPv4.
-func (r *reader) block4(t *sourceTable, block int, groups uint8) {
-	j := &r.four
-	late := r.scanner.tables[0].lateIn(block)
-	j.begin(r.cpus*blockRecords + len(late))
-	n := 0
-	for cpu := range r.cpus {
-		region := r.scanner.half*r.cpus + cpu
-		for left := groups; left != 0; left &= left - 1 {
-			from := t.group4(region, block*blockSets+bits.TrailingZeros8(left)*dirtySets)
-			n += gather4((*[groupRecords]record4)(j.records[n:n+groupRecords]), from)
+// cluster4 reads a cluster of IPv4.
+func (r *reader) cluster4(t *sourceTable, x *tableScan, cluster int) {
+	j, n := &r.four, 0
+	for block := cluster; block < x.blocks; block += x.clusters {
+		if groups := x.usedIn(block); groups != 0 {
+			j.records = reserve(j.records, n, r.cpus*blockRecords)
+			n = r.gather4(t, block, groups, n)
 		}
 	}
+	if n == 0 && x.usedIn(cluster) == 0 {
+		return
+	}
+	late := x.lateIn(cluster)
+	j.records = reserve(j.records, n, len(late))
 	for i := range late {
 		j.records[n] = record4{late[i].address[0] | uint64(late[i].key)<<keyShift4, late[i].counts}
 		n++
 	}
-	joined := j.join(n, r.hashKey)
+	records := j.records[:n]
+	if n <= max(joinMost, r.cpus*blockRecords+len(late)) {
+		r.join4(records, cluster)
+		return
+	}
+	hash := func(e *record4) uint64 { return (e.word & source4Mask) * r.hashKey }
+	split(records, make([]record4, n), hash, func(part []record4) { r.join4(part, cluster) })
+	j.records = nil // so many will not come again
+}
+
+// gather4 adds the records of a block of all CPUs to the n that there are, and returns
+// how many there are then.
+func (r *reader) gather4(t *sourceTable, block int, groups uint8, n int) int {
+	records := r.four.records
+	for cpu := range r.cpus {
+		region, before := r.scanner.half*r.cpus+cpu, n
+		for left := groups; left != 0; left &= left - 1 {
+			from := t.group4(region, block*blockSets+bits.TrailingZeros8(left)*dirtySets)
+			n += gatherGroup4((*[groupRecords]record4)(records[n:n+groupRecords]), from)
+		}
+		r.claimed[0][cpu] += n - before
+	}
+	return n
+}
+
+// join4 joins records, counts and lists their sources.
+func (r *reader) join4(records []record4, cluster int) {
+	j := &r.four
+	j.begin(len(records))
+	joined := j.join(records, r.hashKey)
 	r.emit4(joined, j.links)
-	if !r.sketchBlock(block) {
+	if !r.sketchCluster(cluster) {
 		r.sketch4(joined)
 	}
 }
 
 // begin makes room for n records.
 func (j *joiner4) begin(n int) {
-	if len(j.records) < n {
-		j.records, j.links, j.index = make([]record4, n), make([]uint32, n), make([]uint32, indexSize(n))
+	if len(j.links) < n {
+		j.links, j.index = make([]uint32, n), make([]uint32, indexSize(n))
 	}
 }
 
-// gather4 copies the records that are in use, and returns how many. How many of a set
+// gatherGroup4 copies the records that are in use, and returns how many. How many of a set
 // are cannot be predicted, so it asks by arithmetic: a wrong guess would cost more than
 // a copy.
-func gather4(to *[groupRecords]record4, from []record4) int {
+func gatherGroup4(to *[groupRecords]record4, from []record4) int {
 	n := uint64(0)
 	for i := range from {
 		word, counts := from[i].word, from[i].counts
@@ -82,14 +112,14 @@ func inUse(word uint64) uint64 { return (word | -word) >> 63 }
 // indexSize is how many places there are for n records: enough for most to have theirs.
 func indexSize(n int) int { return 4 << bits.Len(uint(n)) }
 
-// join joins the first n records and returns what is left. What most records of a flood
+// join joins records in place, and returns what is left. What most records of a flood
 // take is here and short; meet has the rest.
-func (j *joiner4) join(n int, key uint64) []record4 {
-	records, index := j.records[:n], j.index[:indexSize(n)]
+func (j *joiner4) join(records []record4, key uint64) []record4 {
+	index := j.index[:indexSize(len(records))]
 	mask := uint64(len(index) - 1)
 	clear(index)
-	clear(j.links[:n])
-	n = 0
+	clear(j.links[:len(records)])
+	n := 0
 	for i := range records {
 		word, counts := records[i].word, records[i].counts
 		h := (word & source4Mask) * key >> 32 & mask
@@ -105,18 +135,18 @@ func (j *joiner4) join(n int, key uint64) []record4 {
 			o.counts += counts
 			continue
 		}
-		n = j.meet(records[i], h, mask, n)
+		n = j.meet(records, records[i], h, mask, n)
 	}
 	return records[:n]
 }
 
 // meet looks for the source of a record from a place of the index on, and returns how
 // many joined records there are now.
-func (j *joiner4) meet(r record4, h, mask uint64, n int) int {
+func (j *joiner4) meet(records []record4, r record4, h, mask uint64, n int) int {
 	first := uint32(0)
 	for ; j.index[h] != 0; h = (h + 1) & mask {
 		at := j.index[h]
-		o := &j.records[at-1]
+		o := &records[at-1]
 		if o.word == r.word {
 			if sum, ok := joinCounts(r.word>>keyShift4, o.counts, r.counts); ok {
 				o.counts = sum
@@ -127,7 +157,7 @@ func (j *joiner4) meet(r record4, h, mask uint64, n int) int {
 			first = at
 		}
 	}
-	j.records[n] = r
+	records[n] = r
 	n++
 	j.index[h] = uint32(n)
 	if first != 0 {
@@ -137,7 +167,7 @@ func (j *joiner4) meet(r record4, h, mask uint64, n int) int {
 	return n
 }
 
-// emit4 counts and lists the sources of a block. In a flood most that follow each other
+// emit4 counts and lists the sources of a cluster. In a flood most that follow each other
 // sent the same kind of packets: such are added up in one go.
 func (r *reader) emit4(joined []record4, links []uint32) {
 	links = links[:len(joined)]
@@ -180,7 +210,7 @@ func (r *reader) emitAlike4(key uint64, joined []record4, most volume) {
 			}
 		}
 	}
-	switch room := r.mostListed - l.len(); {
+	switch room := r.part.mostListed - l.len(); {
 	case room >= len(joined):
 		l.fours = append(l.fours, joined...)
 	case !l.heavy().wants(kind, most):
@@ -205,7 +235,7 @@ func (r *reader) emitLinked4(joined []record4, links []uint32, i int) {
 	r.emitRecords(r.linked)
 }
 
-// sketch4 enters the sources of a block one by one.
+// sketch4 enters the sources of a cluster one by one.
 func (r *reader) sketch4(joined []record4) {
 	for i := 0; i < len(joined); {
 		key, begin := joined[i].word>>keyShift4, i
