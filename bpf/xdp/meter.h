@@ -22,14 +22,20 @@ static __always_inline int is_over(const struct packet *p, __u64 now)
 	return !conforms(tat, ticks, cost, cost > BURST ? cost : BURST);
 }
 
-static __always_inline __u32 limit(const struct control *ctl, struct batch *b, const struct packet *p, __u32 mode)
+/* Returns what that makes of the packet which is next_of the buffer. */
+__noinline int limit(__u32 region, __u32 mode)
 {
-	struct prefix_key key = {
-	    .bits = PREFIX_BITS + (p->family == 4 ? 32 : 128),
-	    .family = p->family,
-	    .address = p->src,
-	};
+	const struct control *ctl = &control_value;
+	struct batch *b = batch_at(region);
+	struct prefix_key key = {};
+	const struct packet *p;
 
+	if (!b)
+		return REASON_PASS;
+	p = &next_of(b)->packet;
+	key.bits = PREFIX_BITS + (p->family == 4 ? 32 : 128);
+	key.family = p->family;
+	key.address = p->src;
 	if (!is_over(p, now_of(b)) || bpf_map_lookup_elem(&exempt, &key))
 		return REASON_PASS;
 	if ((ctl->allow_source | ctl->allow_destination) && is_allowed(ctl, p, b))
@@ -37,13 +43,22 @@ static __always_inline __u32 limit(const struct control *ctl, struct batch *b, c
 	return mode == MODE_OBSERVE ? REASON_WOULD_DROP : REASON_LIMIT_ANY_SOURCE;
 }
 
-/* Returns what becomes of a packet and why; listed is that of ask_leases. */
-static __always_inline __u32 filter(const struct control *ctl, struct batch *b, const struct packet *p, __u32 mode,
-				    __u32 *listed)
+/* Returns what becomes of e, which is next_of b, and why. */
+static __always_inline __u32 filter(const struct control *ctl, struct batch *b, struct noted *e, __u32 region)
 {
-	__u32 reason = ask_leases(ctl, b, p, mode, listed);
+	__u32 mode = ctl->mode[slot_id & (MAX_SLOTS - 1)], reason = REASON_PASS, kinds;
 
+	e->listed = 0;
+	if (unlikely(mode == MODE_OFF))
+		return REASON_PASS_OFF;
+	if (ctl->any) {
+		kinds = may_be_listed(ctl, &e->packet);
+		if (ctl->signature_shapes && is_targeted(ctl, &e->packet))
+			kinds |= MAYBE_SIGNATURE;
+		if (kinds)
+			reason = ask_leases(region, kinds);
+	}
 	if (source_limit && reason == REASON_PASS)
-		reason = limit(ctl, b, p, mode);
+		reason = limit(region, mode);
 	return reason;
 }

@@ -24,7 +24,7 @@ func (d *Datapath) scanTargets(half int, window func(slot int) *Window) {
 	for i := half * d.cpus; i < (half+1)*d.cpus; i++ {
 		late := d.batches[i].uncounted()
 		for j := range late {
-			r := late[j].target(d.seed)
+			r := late[j].target()
 			s.add(&r)
 		}
 	}

@@ -78,7 +78,7 @@ struct noted {
 	__u16 key;	      /* of its record; this and the next two are written as one word */
 	__u8 protocol;
 	__u8 reason;
-	__u32 set;    /* of the table, where its record is */
+	__u32 set;    /* of the table, where its record is; the lowest bits are of the hash */
 	__u32 listed; /* the way of the listed source that dropped it, plus one; or 0 */
 	__u32 pad;
 };
@@ -87,16 +87,18 @@ struct noted {
 struct batch {
 	struct noted noted[BATCH];
 	__u32 n;
-	__u32 kept;    /* of them, from the last batch: their first set was full */
-	__u32 missed;  /* by bit: the set was full */
-	__u32 paired;  /* by bit: the port pair is to be noted */
-	__u32 target;  /* where the last packet's target is */
-	__u32 listed;  /* not 0: some were dropped because their source is listed */
+	__u32 kept;   /* of them, from the last batch: their first set was full */
+	__u32 missed; /* by bit: the set was full */
+	__u32 paired; /* by bit: the port pair is to be noted */
+	__u32 target; /* where the last packet's target is */
+	__u32 listed; /* not 0: some were dropped because their source is listed */
+	__u32 first;  /* of the packets that are being counted together */
+	__u32 pad0;
 	__u64 jiffies; /* when now was read */
 	__u64 now;     /* boot-time ns */
 	__u32 hot4;    /* sets that IPv4 records are looked for in first; from the probe */
 	__u32 hot6;
-	__u64 pad[2]; /* no cache line belongs to two CPUs */
+	__u64 pad; /* no cache line belongs to two CPUs */
 };
 
 /* Packets of one interface by reason since load, on one CPU. */

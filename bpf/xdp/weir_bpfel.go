@@ -22,11 +22,13 @@ type weirBatch struct {
 	Paired  uint32
 	Target  uint32
 	Listed  uint32
+	First   uint32
+	Pad0    uint32
 	Jiffies uint64
 	Now     uint64
 	Hot4    uint32
 	Hot6    uint32
-	Pad     [2]uint64
+	Pad     uint64
 }
 
 type weirBucket struct {
