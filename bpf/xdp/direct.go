@@ -118,8 +118,8 @@ func (b *weirBatch) openRun(slot int) (packets uint64, reason int) {
 }
 
 // runTarget is what the open run adds to its target.
-func (b *weirBatch) runTarget(seed uint64) weirTarget {
-	t := b.Run.Like.target(seed)
+func (b *weirBatch) runTarget() weirTarget {
+	t := b.Run.Like.target()
 	t.Packets, t.Bytes, t.Dropped, t.SourceBits = b.Run.Packets, b.Run.Bytes, b.Run.Packets, b.Run.SourceBits
 	return t
 }

@@ -36,22 +36,35 @@ static __always_inline void note_direct_pair(__u32 place, __u32 ports)
 		detail->pairs |= pair_bit(ports);
 }
 
+/* Did something else become of a packet of IPv4 than of a run's, or was it for another
+ * target? As differs, but of fields as they were written: read otherwise, what was
+ * written just now takes time to get at. */
+static __always_inline __u64 is_other(const struct packet *p, __u32 what, const struct run *r)
+{
+	const struct packet *q = &r->like.packet;
+
+	return (half_of(&p->dst, 0) ^ half_of(&q->dst, 0)) | (what ^ *what_of(&r->like)) |
+	       ((p->ports ^ q->ports) & (__u32)r->telling);
+}
+
 /* Adds a packet to the run that is open, or begins another. */
-static __always_inline void count_in_run(__u32 region, struct batch *b, const struct noted *e)
+static __always_inline void count_in_run(__u32 region, struct batch *b, struct noted *e, __u32 what)
 {
 	struct run *r = &b->run;
 
-	if (!r->packets || !is_alike(e, &r->like) || r->packets >= RUN_MOST) {
+	if (unlikely(!r->packets || is_other(&e->packet, what, r) || r->packets >= RUN_MOST)) {
 		if (r->packets)
-			count_run(region, BATCH, r->packets, r->bytes, r->source_bits);
+			count_run(region, &r->like, r->packets, r->bytes, r->source_bits);
 		r->packets = 0; /* it is of nobody while it changes: the probe may look */
 		asm volatile("" ::: "memory");
 		r->like = *e;
+		*what_of(&r->like) = what;
 		r->bytes = 0;
 		r->source_bits = 0;
+		r->telling = telling_bits(&e->packet);
 	}
 	r->bytes += e->packet.length;
-	r->source_bits |= source_bit(&e->packet.src);
+	r->source_bits |= 1ULL << (hash4_of(slot_id, e->packet.src.w[0]) & 63); /* as source_bit */
 	r->packets += e->packet.packets;
 }
 
@@ -65,19 +78,18 @@ static __always_inline int count_directly(__u32 region, struct batch *b, struct 
 
 	if (!r)
 		return 0;
-	if (r[0] != own) {
+	if (unlikely(r[0] != own)) {
 		if (r[0])
 			return 0;
 		r[0] = own;
 		b->direct[way / (LISTED_WAYS * 64) & (DIRECT_WORDS - 1)] |= 1ULL << (way / LISTED_WAYS & 63);
 	}
-	if (r[1] & FULL)
+	if (unlikely(r[1] & FULL))
 		return 0;
 	sum = r[1] += (__u64)e->packet.packets << PACKETS_SHIFT | e->packet.length;
 	sum >>= PACKETS_SHIFT;
 	if (sum - PAIRS_FROM < PAIRS_DIRECT && !(sum & (PAIRS_OF - 1)) && e->packet.ports)
 		note_direct_pair(place, e->packet.ports);
-	*what_of(e) = what;
-	count_in_run(region, b, e);
+	count_in_run(region, b, e, what);
 	return 1;
 }

@@ -86,7 +86,7 @@ func (b *weirBatch) uncounted() []weirNoted {
 }
 
 // target is what the packet adds to its target; as targets.h has it.
-func (e *weirNoted) target(seed uint64) weirTarget {
+func (e *weirNoted) target() weirTarget {
 	p := &e.Packet
 	t := weirTarget{
 		Class: p.Class, Protocol: p.Protocol, Slot: uint8(e.Key & slotMask), Family: p.Family,
@@ -102,8 +102,7 @@ func (e *weirNoted) target(seed uint64) weirTarget {
 	if int(e.Key)>>kindShift&kindDropped != 0 {
 		t.Dropped = t.Packets
 	}
-	r := e.record()
-	t.SourceBits = 1 << ((r.address[0] ^ r.address[1]) * (seed | 1) >> 58)
+	t.SourceBits = 1 << (e.Set & 63)
 	return t
 }
 

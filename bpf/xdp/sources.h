@@ -55,7 +55,11 @@ static __always_inline struct batch *batch_at(__u32 region)
 	__u64 i = region;
 
 	asm volatile("" : "+r"(b), "+r"(i));
-	return i < 2 * cpus ? b + i : 0;
+	if (i >= 2 * cpus)
+		return 0;
+	b += i;
+	asm volatile("" : "+r"(b));
+	return b;
 }
 
 /* What is counted of the interface as a whole. */

@@ -22,18 +22,21 @@ type weirBatch struct {
 	Paired  uint32
 	Target  uint32
 	Listed  uint32
+	First   uint32
+	Pad0    uint32
 	Jiffies uint64
 	Now     uint64
 	Hot4    uint32
 	Hot6    uint32
-	Pad     [2]uint64
+	Pad     uint64
 	Run     struct {
 		_          structs.HostLayout
 		Like       weirNoted
 		Packets    uint64
 		Bytes      uint64
 		SourceBits uint64
-		Pad        [5]uint64
+		Telling    uint64
+		Pad        [4]uint64
 	}
 	Direct [32]uint64
 }
