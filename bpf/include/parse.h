@@ -339,28 +339,41 @@ static __always_inline int parse_network(struct cursor *c, int type, struct pack
 #define PLAIN4 (sizeof(struct ethernet_header) + sizeof(struct ipv4_header) + 20)
 #define PLAIN6 (sizeof(struct ethernet_header) + sizeof(struct ipv6_header) + 20)
 
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+/* The class of TCP with these flags, as tcp_class has it, but without branches: which
+ * flags come next cannot be predicted. SYN, RST and ACK are bits 0, 1 and 3 of i. */
+static __always_inline __u32 class_of_flags(__u32 flags)
+{
+	__u32 i = flags >> 1 & 0xb;
+	__u32 classes = CLASS_TCP_OTHER << 0 | CLASS_SYN << 2 | CLASS_RST << 4 | CLASS_SYN << 6 |
+			CLASS_TCP_OTHER << 16 | CLASS_SYNACK << 18 | CLASS_RST << 20 | CLASS_SYNACK << 22;
+
+	return classes >> 2 * i & 3;
+}
+
 /* Parses what nearly every frame is, with hardly a branch: at most one VLAN tag,
  * IP without options, extensions and fragments, a whole header of TCP, or of UDP
- * with some payload. Returns 0 when it is anything else: that is for parse. */
-static __always_inline int parse_plain(const struct cursor *c, struct packet *p)
+ * with some payload. Returns 0 when it is anything else: that is for parse_network. */
+static __always_inline int parse_plain(const struct cursor *c, struct packet *p, __u32 length)
 {
 	struct ethernet_header *eth = c->pos;
-	__u32 family, protocol, flags = 0, class = CLASS_UDP;
+	__u32 rest, protocol;
 	__u8 *l4;
 
-	if ((void *)eth + PLAIN4 > c->end)
+	if (unlikely((void *)eth + PLAIN4 > c->end))
 		return 0;
 	if (eth->type == bpf_htons(ETHERTYPE_8021Q) || eth->type == bpf_htons(ETHERTYPE_8021AD)) {
 		eth = (void *)eth + sizeof(struct vlan_header); /* its type is now the inner one */
-		if ((void *)eth + PLAIN4 > c->end)
+		if (unlikely((void *)eth + PLAIN4 > c->end))
 			return 0;
 	}
 	if (eth->type == bpf_htons(ETHERTYPE_IPV4)) {
 		struct ipv4_header *ip = (void *)(eth + 1);
 
-		if (ip->version_ihl != 0x45 || ip->fragment & bpf_htons(0x1fff))
+		if (unlikely(ip->version_ihl != 0x45 || ip->fragment & bpf_htons(0x1fff)))
 			return 0;
-		family = 4;
+		rest = 4;
 		protocol = ip->protocol;
 		set_half(&p->src, 0, ip->src);
 		set_half(&p->src, 1, 0);
@@ -370,9 +383,9 @@ static __always_inline int parse_plain(const struct cursor *c, struct packet *p)
 	} else if (eth->type == bpf_htons(ETHERTYPE_IPV6)) {
 		struct ipv6_header *ip = (void *)(eth + 1);
 
-		if ((void *)eth + PLAIN6 > c->end || ip->version_class >> 4 != 6)
+		if (unlikely((void *)eth + PLAIN6 > c->end || ip->version_class >> 4 != 6))
 			return 0;
-		family = 6;
+		rest = 6;
 		protocol = ip->next;
 		p->src = ip->src;
 		p->dst = ip->dst;
@@ -380,23 +393,16 @@ static __always_inline int parse_plain(const struct cursor *c, struct packet *p)
 	} else {
 		return 0;
 	}
-	if (protocol == PROTO_TCP) {
-		flags = l4[13];
-		class = tcp_class(flags);
-	} else if (protocol != PROTO_UDP) {
+	if (protocol == PROTO_TCP)
+		rest |= PROTO_TCP << 8 | (__u32)l4[13] << 16 | class_of_flags(l4[13]) << 24;
+	else if (protocol == PROTO_UDP)
+		rest |= PROTO_UDP << 8 | CLASS_UDP << 24;
+	else
 		return 0;
-	}
-	p->ports = ports_at(l4);
+	/* At once: what is written in pieces is slow to read as a word. */
+	p->length = length;
 	p->packets = 1;
-	/* At once: bytes that are written one by one are slow to read as a word. */
-	*(word *)&p->family = family | protocol << 8 | flags << 16 | class << 24;
+	p->ports = ports_at(l4);
+	*(word *)&p->family = rest;
 	return 1;
-}
-
-/* Parses a frame. */
-static __always_inline int parse(struct cursor *c, struct packet *p)
-{
-	if (parse_plain(c, p))
-		return PARSE_IP;
-	return parse_network(c, parse_ethernet(c, MAX_VLAN_TAGS), p);
 }

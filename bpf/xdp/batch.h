@@ -39,13 +39,25 @@ static __always_inline void count_verdict(__u32 region, __u32 slot, __u32 reason
 		v->by_reason[reason & (NUM_REASONS - 1)] += packets;
 }
 
+/* Where the next packet is noted. */
+static __always_inline struct noted *next_of(struct batch *b)
+{
+	return &b->noted[b->n & (BATCH - 1)];
+}
+
+/* The hash of a source of IPv4 on an interface. */
+static __always_inline __u64 hash4_of(__u64 slot, __u32 address)
+{
+	return mix((slot << 32 | address) + seed);
+}
+
 static __always_inline __u64 hash_of(const struct noted *e)
 {
 	const struct address *a = &e->packet.src;
 	__u64 slot = e->key & (MAX_SLOTS - 1);
 
 	if (e->packet.family == 4)
-		return mix((slot << 32 | a->w[0]) + seed);
+		return hash4_of(slot, a->w[0]);
 	return mix(mix(half_of(a, 0) + seed) ^ half_of(a, 1) ^ slot << 56);
 }
 
@@ -144,32 +156,55 @@ __noinline int count_sources(__u32 region)
 	return 0;
 }
 
+/* Two fields that lie in one word are loaded at once. */
+static __always_inline __u64 as_half(const void *fields)
+{
+	return *(const half *)fields;
+}
+
 static __always_inline word *what_of(const struct noted *e)
 {
 	return (word *)&e->key;
 }
 
-/* Did the same become of two packets, for the same target? */
-static __always_inline int is_alike(const struct noted *e, const struct noted *o)
-{
-	const struct packet *p = &e->packet, *q = &o->packet;
-
-	return !((half_of(&p->dst, 0) ^ half_of(&q->dst, 0)) | (half_of(&p->dst, 1) ^ half_of(&q->dst, 1)) |
-		 (*what_of(e) ^ *what_of(o)) | (telling_port(p) ^ telling_port(q)) | (p->family ^ q->family));
-}
-
-/* Counts packets like packet n: what became of them, and for which target they were. */
-__noinline int count_run(__u32 region, __u32 n, __u32 packets, __u64 bytes, __u64 source_bits)
+/* Counts packets like e: what became of them, and for which target they were. */
+__noinline int count_run(__u32 region, const struct noted *e, __u64 packets, __u64 bytes, __u64 source_bits)
 {
 	struct batch *b = batch_at(region);
-	const struct noted *e;
 
-	if (!b)
+	if (!b || !e)
 		return 0;
-	e = &b->noted[n & (BATCH - 1)];
 	count_verdict(region, e->key & (MAX_SLOTS - 1), e->reason, packets);
 	count_target(region, b, e, packets, bytes, source_bits);
 	return 0;
+}
+
+/* What two packets have in common whose targets are the same: of the word with the
+ * ports, those that tell one attack from another, and the family. */
+static __always_inline __u64 telling_bits(const struct packet *p)
+{
+	__u64 ports = 0;
+
+	if (p->class == CLASS_SYN)
+		ports = bpf_htonl(0x0000ffff);
+	else if (p->class == CLASS_SYNACK || p->class == CLASS_UDP)
+		ports = bpf_htonl(0xffff0000);
+	return 0xffULL << 32 | ports;
+}
+
+/* Has something else become of packet e than of o, or was it for another target? */
+static __always_inline __u64 differs(const struct noted *e, const struct noted *o, __u64 telling)
+{
+	return (half_of(&e->packet.dst, 0) ^ half_of(&o->packet.dst, 0)) |
+	       (half_of(&e->packet.dst, 1) ^ half_of(&o->packet.dst, 1)) | (as_half(&e->key) ^ as_half(&o->key)) << 32 |
+	       ((as_half(&e->packet.ports) ^ as_half(&o->packet.ports)) & telling);
+}
+
+/* One of 64 bits for the source, by its hash: how many are set says about how many
+ * sources there are. */
+static __always_inline __u64 source_bit(const struct noted *e)
+{
+	return 1ULL << (as_half(&e->key) >> 32 & 63);
 }
 
 /* Counts what became of the packets, and for which target they were. Most are of one
@@ -177,26 +212,33 @@ __noinline int count_run(__u32 region, __u32 n, __u32 packets, __u64 bytes, __u6
 __noinline int count_outcomes(__u32 region)
 {
 	struct batch *b = batch_at(region);
-	__u64 packets = 0, bytes = 0, bits = 0;
+	__u64 packets = 0, bytes = 0, bits = 0, telling;
+	const struct noted *first;
 
 	if (!b)
 		return 0;
+	first = &b->noted[b->kept & (BATCH - 1)];
+	telling = telling_bits(&first->packet);
 #pragma clang loop unroll(disable)
 	for (int n = 0; n < BATCH; n++) {
-		const struct noted *e = &b->noted[n], *next = &b->noted[(n + 1) & (BATCH - 1)];
+		const struct noted *e = &b->noted[n];
 
 		if (n < ANEW(b->kept))
 			continue;
-		packets += e->packet.packets;
-		bytes += e->packet.length;
-		bits |= source_bit(&e->packet.src);
-		if (n < BATCH - 1 && is_alike(e, next))
-			continue;
-		count_run(region, n, packets, bytes, bits);
-		packets = 0;
-		bytes = 0;
-		bits = 0;
+		if (unlikely(differs(e, first, telling))) {
+			count_run(region, first, packets, bytes, bits);
+			packets = 0;
+			bytes = 0;
+			bits = 0;
+			b->first = n;
+			first = &b->noted[ANEW(b->first) & (BATCH - 1)];
+			telling = telling_bits(&first->packet);
+		}
+		packets += as_half(&e->packet.length) >> 32;
+		bytes += (__u32)as_half(&e->packet.length);
+		bits |= source_bit(e);
 	}
+	count_run(region, first, packets, bytes, bits);
 	return 0;
 }
 
@@ -268,13 +310,14 @@ __noinline int note_pairs(__u32 region)
 	return 0;
 }
 
-/* Counts what is noted once the buffer is full, and leaves room for more. That is the
- * last thing that is done for a packet: on top of a filter's, the stack of all that is
- * called here would be too much. */
-static __always_inline void flush_if_full(__u32 region, struct batch *b)
+/* Counts what is noted, and leaves room for more. It is called last: on top of a
+ * filter's, the stack of all that is called here would be too much. */
+__noinline int flush(__u32 region)
 {
-	if (b->n < BATCH)
-		return;
+	struct batch *b = batch_at(region);
+
+	if (!b)
+		return 0;
 	count_sources(region);
 	count_outcomes(region);
 	if (b->paired)
@@ -284,11 +327,12 @@ static __always_inline void flush_if_full(__u32 region, struct batch *b)
 	b->n = 0;
 	if (!b->missed) {
 		b->kept = 0;
-		return;
+		return 0;
 	}
 	keep_missed(region);
 	if (b->n > BATCH / 2)
 		count_kept(region);
+	return 0;
 }
 
 /* Is the IPv6 source one of the interface's own link, and so a host of its own?
@@ -327,15 +371,16 @@ static __always_inline struct address counted_source(const struct packet *p)
 
 /* Joins a packet with the one noted before, if that is of the same flow and met with
  * the same, as in trains of packets it is. Returns whether it did. */
-static __always_inline int join(struct noted *before, const struct noted *e, __u32 what, __u32 listed)
+static __always_inline int join(struct noted *before, const struct noted *e, __u32 what)
 {
 	const struct packet *p = &e->packet;
 	struct packet *q = &before->packet;
 
-	if (half_of(&q->src, 0) != half_of(&p->src, 0) || q->ports != p->ports || *what_of(before) != what)
+	if (half_of(&q->src, 0) != half_of(&p->src, 0))
 		return 0;
-	if (half_of(&q->dst, 0) != half_of(&p->dst, 0) || half_of(&q->src, 1) != half_of(&p->src, 1) ||
-	    half_of(&q->dst, 1) != half_of(&p->dst, 1) || q->family != p->family || before->listed != listed)
+	if ((half_of(&q->dst, 0) ^ half_of(&p->dst, 0)) | (half_of(&q->src, 1) ^ half_of(&p->src, 1)) |
+	    (half_of(&q->dst, 1) ^ half_of(&p->dst, 1)) | (q->ports ^ p->ports) | (q->family ^ p->family) |
+	    (*what_of(before) ^ what) | (before->listed ^ e->listed))
 		return 0;
 	if (q->length >= 1U << 31 || q->packets >= 1U << 16)
 		return 0;
@@ -344,27 +389,25 @@ static __always_inline int join(struct noted *before, const struct noted *e, __u
 	return 1;
 }
 
-/* Where the next packet is noted. */
-static __always_inline struct noted *next_of(struct batch *b)
+/* What is noted of a packet beside what it is: key, protocol, reason. */
+static __always_inline __u32 what_is(const struct packet *p, __u32 reason)
 {
-	return &b->noted[b->n & (BATCH - 1)];
+	__u32 kind = p->class | is_drop(reason) * KIND_DROPPED;
+
+	return key_of(slot_id, kind) | p->protocol << 16 | reason << 24;
 }
 
-/* Notes the packet that is in e, which is next_of, for counting. */
-static __always_inline void note(__u32 region, struct batch *b, struct noted *e, __u32 reason, __u32 listed)
+/* Notes the packet that is in e, which is next_of b, for counting. */
+static __always_inline void note(__u32 region, struct batch *b, struct noted *e, __u32 reason)
 {
 	struct packet *p = &e->packet;
-	__u32 n = b->n & (BATCH - 1), kind = p->class | is_drop(reason) * KIND_DROPPED;
-	__u32 what = key_of(slot_id, kind) | p->protocol << 16 | reason << 24;
+	__u32 n = b->n & (BATCH - 1), what = what_is(p, reason);
 
 	if (is_grouped(p))
 		set_half(&p->src, 1, 0);
-	if (n > b->kept && join(&b->noted[(n - 1) & (BATCH - 1)], e, what, listed))
+	if (n > b->kept && join(&b->noted[(n - 1) & (BATCH - 1)], e, what))
 		return;
 	*what_of(e) = what;
 	e->set = first_set(region, b, e);
-	e->listed = listed;
-	if (listed)
-		b->listed = 1;
 	b->n = n + 1;
 }

@@ -20,6 +20,7 @@ func (d *Datapath) Dropping(f func(Entry, Drops) bool) { d.walk(true, f) }
 func (d *Datapath) walk(onlyDropping bool, f func(Entry, Drops) bool) {
 	d.mu.Lock()
 	d.blocklist.settleAll(d.leases)
+	d.settleDirect()
 	d.mu.Unlock()
 	var found []dropping
 	for first := 0; first < len(d.leases); first += portionSize {

@@ -73,6 +73,7 @@ static __always_inline __u64 is_wide(__u32 half, __u32 i)
 
 #define MAYBE_EXACT 1
 #define MAYBE_PREFIX 2
+#define MAYBE_SIGNATURE 4
 
 /* What kinds of leases can there be on this source? Nearly always none, and one
  * word says so. */
@@ -120,12 +121,30 @@ static __always_inline __u32 look_up(__u32 set, __u32 address, __u32 *at, __u32 
 	return until;
 }
 
+/* The set of an IPv4 source. */
+static __always_inline __u32 listed_set(const struct control *ctl, __u32 address)
+{
+	__u32 sets = *(volatile __u32 *)&ctl->listed;
+
+	return sets | ((hash4(address) >> 16) & (sets - 1));
+}
+
+/* Returns the way, plus one, of a source that the first set it can be in says is dropped
+ * for certain; or 0. */
+static __always_inline __u32 ask_first(const struct control *ctl, struct batch *b, __u32 region, __u32 address)
+{
+	__u32 set = listed_set(ctl, address), at = 0, full, until;
+
+	touch_direct(region, set); /* while the set is on its way too */
+	until = look_up(set, address, &at, &full);
+	return until > now_of(b) >> UNTIL_SHIFT ? at + 1 : 0;
+}
+
 /* Asks the set of an IPv4 source; if that is full, the one beside it. Returns whether
  * it was full. */
 static __always_inline int ask_listed(const struct control *ctl, const struct packet *p, struct decision *d)
 {
-	__u32 address = p->src.w[0], sets = *(volatile __u32 *)&ctl->listed, at = 0, full, full_too;
-	__u32 set = sets | ((hash4(address) >> 16) & (sets - 1));
+	__u32 address = p->src.w[0], at = 0, full, full_too, set = listed_set(ctl, address);
 	__u32 until = look_up(set, address, &at, &full);
 
 	if (!until && full)
@@ -400,23 +419,26 @@ static __always_inline int exceeds(struct decision *d, const struct packet *p, _
 	return 0;
 }
 
-/* Returns what the leases make of a packet: the reason of a drop, or of a pass. Of
- * a drop that is still to be counted for its lease, listed says where that is. */
-static __always_inline __u32 ask_leases(const struct control *ctl, struct batch *b, const struct packet *p, __u32 mode,
-					__u32 *listed)
+/* Returns what the leases make of the packet which is next_of the buffer: the reason of
+ * a drop, or of a pass. kinds says which there may be. Of a drop that is still to be
+ * counted for its lease, it notes where that is. */
+__noinline int ask_leases(__u32 region, __u32 kinds)
 {
+	__u32 mode = control_value.mode[slot_id & (MAX_SLOTS - 1)], reason;
+	const struct control *ctl = &control_value;
+	struct batch *b = batch_at(region);
 	struct decision d = {.batch = b};
-	__u32 reason, kinds;
+	const struct packet *p;
 	__u64 now;
 
-	if (!ctl->any)
+	if (!b)
 		return REASON_PASS;
-	kinds = may_be_listed(ctl, p);
+	p = &next_of(b)->packet;
 	if (kinds & MAYBE_EXACT)
 		ask_exact(ctl, p, &d);
 	if (kinds & MAYBE_PREFIX && d.action < ACTION_DROP)
 		ask_prefixes(ctl, p, &d);
-	if (ctl->signature_shapes && is_targeted(ctl, p))
+	if (kinds & MAYBE_SIGNATURE)
 		ask_signatures(ctl, p, &d);
 	if (!d.action)
 		return REASON_PASS;
@@ -428,7 +450,7 @@ static __always_inline __u32 ask_leases(const struct control *ctl, struct batch 
 		return REASON_PASS_ALLOW;
 	if (d.listed) {
 		if (mode != MODE_OBSERVE) {
-			*listed = d.listed;
+			next_of(b)->listed = d.listed;
 			return REASON_DROP_SOURCE;
 		}
 		d.index = lease_at(d.listed - 1);

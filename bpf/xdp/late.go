@@ -2,19 +2,25 @@ package xdp
 
 import (
 	"math/bits"
+	"slices"
 	"sync/atomic"
 )
 
-// late is a packet that was in a buffer when the window ended, and the cluster of its
-// source.
+// late is a packet that was in a buffer when the window ended, or what a listed source
+// lost, and the cluster of the source.
 type late struct {
 	record
 	cluster int
 }
 
-// lateOf appends what the buffers of a half hold for a table of which so many sets are
+// lateOf appends what a half holds beside a table of which so many sets are
 // hot.
 func (d *Datapath) lateOf(t *sourceTable, to []late, half, hot int) []late {
+	if t.family == 4 {
+		d.directRecords(half, func(r record) {
+			to = append(to, late{r, t.first(t.hash(&r, d.seed), hot) / blockSets})
+		})
+	}
 	for cpu := range d.cpus {
 		noted := d.batches[half*d.cpus+cpu].noted()
 		for i := range noted {
@@ -26,13 +32,30 @@ func (d *Datapath) lateOf(t *sourceTable, to []late, half, hot int) []late {
 			cluster := t.first(t.hash(&r, d.seed), hot) / blockSets
 			to = append(to, late{r, cluster})
 			if e.Packet.Ports != 0 {
-				r.key = r.key&(keyFamily6|keyUsed|slotMask) | kindPairs<<kindShift
-				r.counts = e.pairBit(d.seed)
-				to = append(to, late{r, cluster})
+				to = append(to, late{r.pairs(e.pairBit(d.seed)), cluster})
 			}
 		}
 	}
 	return to
+}
+
+// sortLate sorts records by cluster into other memory, which may be taken from spare,
+// and returns them and theirs.
+func sortLate(records, spare []late, clusters int) (sorted, rest []late) {
+	next := make([]int, clusters+1)
+	for i := range records {
+		next[records[i].cluster+1]++
+	}
+	for i := range clusters {
+		next[i+1] += next[i]
+	}
+	sorted = slices.Grow(spare[:0], len(records))[:len(records)]
+	for i := range records {
+		at := &next[records[i].cluster]
+		sorted[*at] = records[i]
+		*at++
+	}
+	return sorted, records[:0]
 }
 
 // record is what the packet adds to its source.
@@ -63,7 +86,7 @@ func (b *weirBatch) uncounted() []weirNoted {
 }
 
 // target is what the packet adds to its target; as targets.h has it.
-func (e *weirNoted) target(seed uint64) weirTarget {
+func (e *weirNoted) target() weirTarget {
 	p := &e.Packet
 	t := weirTarget{
 		Class: p.Class, Protocol: p.Protocol, Slot: uint8(e.Key & slotMask), Family: p.Family,
@@ -79,8 +102,7 @@ func (e *weirNoted) target(seed uint64) weirTarget {
 	if int(e.Key)>>kindShift&kindDropped != 0 {
 		t.Dropped = t.Packets
 	}
-	r := e.record()
-	t.SourceBits = 1 << ((r.address[0] ^ r.address[1]) * (seed | 1) >> 58)
+	t.SourceBits = 1 << (e.Set & 63)
 	return t
 }
 
@@ -94,6 +116,11 @@ func (d *Datapath) countBuffered(half int) {
 			e := &late[i]
 			v := &d.verdicts[region*MaxSlots+int(e.Key&slotMask)]
 			atomic.AddUint64(&v.ByReason[int(e.Reason)&(len(v.ByReason)-1)], uint64(e.Packet.Packets))
+		}
+		if run := &b.Run; run.Packets != 0 {
+			v := &d.verdicts[region*MaxSlots+int(run.Like.Key&slotMask)]
+			atomic.AddUint64(&v.ByReason[int(run.Like.Reason)&(len(v.ByReason)-1)], run.Packets)
+			run.Packets = 0
 		}
 		b.N, b.Kept, b.Listed = 0, 0, 0
 	}

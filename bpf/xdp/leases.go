@@ -170,13 +170,18 @@ func (d *Datapath) put(e *Entry, k *matchKey) error {
 	i, exists := d.find(k)
 	if exists && t.stages[i] == s {
 		l := &d.leases[i]
-		d.writeLease(i, e, k, l.Wanted == uint8(e.Action) && l.Interfaces == e.Interfaces)
+		renewal := l.Wanted == uint8(e.Action) && l.Interfaces == e.Interfaces
+		if !renewal {
+			d.settleDirect()
+		}
+		d.writeLease(i, e, k, renewal)
 		if s == stageListed {
 			d.blocklist.renew(l.Source.W[0], untilOf(l))
 		}
 		return nil
 	}
 	if exists {
+		d.settleDirect()
 		// Where it is may not be known to the kernel yet.
 		if err := errors.Join(d.flush(), d.remove(e.Match, i)); err != nil {
 			return err
@@ -295,6 +300,7 @@ func (d *Datapath) Delete(matches []Match) (n int, err error) {
 func (d *Datapath) deletePortion(matches []Match) (n int, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.settleDirect()
 	for j := range matches {
 		if i, ok := d.lease(&matches[j]); ok {
 			n++
@@ -386,6 +392,7 @@ func (d *Datapath) Sweep(keep func(Entry) bool) (n int, err error) {
 func (d *Datapath) sweepPortion(first int, keep func(Entry) bool) (n int, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.settleDirect()
 	for i := first; i < min(first+portionSize, len(d.leases)); i++ {
 		if d.table.stages[i] == stageNone {
 			continue
@@ -411,6 +418,7 @@ func (d *Datapath) Drops(m Match) (Drops, bool) {
 		return Drops{}, false
 	}
 	d.blocklist.settleAll(d.leases)
+	d.settleDirect()
 	return d.drops(i), true
 }
 

@@ -81,6 +81,8 @@ func (d *Datapath) countListed(half int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.blocklist.settleAll(d.leases)
+	d.settleDirect()
+	d.clearDirect(half)
 	for i := half * d.cpus; i < (half+1)*d.cpus; i++ {
 		b := &d.batches[i]
 		b.eachListed(func(e *weirNoted) {

@@ -22,14 +22,20 @@ static __always_inline int is_over(const struct packet *p, __u64 now)
 	return !conforms(tat, ticks, cost, cost > BURST ? cost : BURST);
 }
 
-static __always_inline __u32 limit(const struct control *ctl, struct batch *b, const struct packet *p, __u32 mode)
+/* Returns what that makes of the packet which is next_of the buffer. */
+__noinline int limit(__u32 region, __u32 mode)
 {
-	struct prefix_key key = {
-	    .bits = PREFIX_BITS + (p->family == 4 ? 32 : 128),
-	    .family = p->family,
-	    .address = p->src,
-	};
+	const struct control *ctl = &control_value;
+	struct batch *b = batch_at(region);
+	struct prefix_key key = {};
+	const struct packet *p;
 
+	if (!b)
+		return REASON_PASS;
+	p = &next_of(b)->packet;
+	key.bits = PREFIX_BITS + (p->family == 4 ? 32 : 128);
+	key.family = p->family;
+	key.address = p->src;
 	if (!is_over(p, now_of(b)) || bpf_map_lookup_elem(&exempt, &key))
 		return REASON_PASS;
 	if ((ctl->allow_source | ctl->allow_destination) && is_allowed(ctl, p, b))
@@ -37,13 +43,38 @@ static __always_inline __u32 limit(const struct control *ctl, struct batch *b, c
 	return mode == MODE_OBSERVE ? REASON_WOULD_DROP : REASON_LIMIT_ANY_SOURCE;
 }
 
-/* Returns what becomes of a packet and why; listed is that of ask_leases. */
-static __always_inline __u32 filter(const struct control *ctl, struct batch *b, const struct packet *p, __u32 mode,
-				    __u32 *listed)
+/* Is the packet dropped because its source is listed, and need nothing else be asked?
+ * Most of an attack is, once its sources are known. Where its way is, is in e then. */
+static __always_inline int is_plain_drop(const struct control *ctl, struct batch *b, struct noted *e, __u32 region,
+					 __u32 kinds, __u32 mode)
 {
-	__u32 reason = ask_leases(ctl, b, p, mode, listed);
+	if (!(kinds & MAYBE_EXACT) || kinds & MAYBE_SIGNATURE || e->packet.family != 4 || mode != MODE_ENFORCE)
+		return 0;
+	if (ctl->allow_source | ctl->allow_destination)
+		return 0;
+	e->listed = ask_first(ctl, b, region, e->packet.src.w[0]);
+	return e->listed != 0;
+}
 
+/* Returns what becomes of e, which is next_of b, and why. */
+static __always_inline __u32 filter(const struct control *ctl, struct batch *b, struct noted *e, __u32 region)
+{
+	__u32 mode = ctl->mode[slot_id & (MAX_SLOTS - 1)], reason = REASON_PASS, kinds;
+
+	e->listed = 0;
+	if (unlikely(mode == MODE_OFF))
+		return REASON_PASS_OFF;
+	if (ctl->any) {
+		kinds = may_be_listed(ctl, &e->packet);
+		if (ctl->signature_shapes && is_targeted(ctl, &e->packet))
+			kinds |= MAYBE_SIGNATURE;
+		if (unlikely(kinds)) {
+			if (is_plain_drop(ctl, b, e, region, kinds, mode))
+				return REASON_DROP_SOURCE;
+			reason = ask_leases(region, kinds);
+		}
+	}
 	if (source_limit && reason == REASON_PASS)
-		reason = limit(ctl, b, p, mode);
+		reason = limit(region, mode);
 	return reason;
 }

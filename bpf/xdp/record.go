@@ -18,6 +18,12 @@ func (r *record) bytes() uint64   { return r.counts & (1<<byteBits - 1) }
 func (r *record) kind() int       { return int(r.key>>kindShift) & kindMask }
 func (r *record) slot() int       { return int(r.key & slotMask) }
 
+// pairs returns the record of the same source that has a bitmap of port pairs.
+func (r *record) pairs(bits uint64) record {
+	key := r.key&(keyFamily6|keyUsed|slotMask) | kindPairs<<kindShift
+	return record{address: r.address, counts: bits, key: key}
+}
+
 // isSource reports whether two records of one family are of one source.
 func (r *record) isSource(o *record) bool {
 	return r.address == o.address && (r.key^o.key)&slotMask == 0

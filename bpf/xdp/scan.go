@@ -36,6 +36,7 @@ type tableScan struct {
 	blocks   int
 	clusters int    // a power of two
 	late     []late // by cluster
+	sorted   []late // room to sort them
 	carrying []bool // by cluster: it has records that may outlive the window
 	records  int    // of the CPU that has most
 }
@@ -178,7 +179,7 @@ func (d *Datapath) look(t *sourceTable, x *tableScan, half int) (groups int) {
 		}
 	}
 	x.late = d.lateOf(t, x.late[:0], half, hot)
-	slices.SortFunc(x.late, func(a, b late) int { return a.cluster - b.cluster })
+	x.late, x.sorted = sortLate(x.late, x.sorted, x.clusters)
 	for _, l := range x.late {
 		x.used[l.cluster/wordBlocks] |= 1 << (l.cluster % wordBlocks * blockGroups)
 	}

@@ -55,7 +55,11 @@ static __always_inline struct batch *batch_at(__u32 region)
 	__u64 i = region;
 
 	asm volatile("" : "+r"(b), "+r"(i));
-	return i < 2 * cpus ? b + i : 0;
+	if (i >= 2 * cpus)
+		return 0;
+	b += i;
+	asm volatile("" : "+r"(b));
+	return b;
 }
 
 /* What is counted of the interface as a whole. */
@@ -189,6 +193,12 @@ static __always_inline int place(__u32 region, struct batch *b, struct noted *e,
 	return 1;
 }
 
+/* One of 64 bits for a port pair. */
+static __always_inline __u64 pair_bit(__u32 ports)
+{
+	return 1ULL << ((bpf_ntohl(ports) + seed) * PAIR_MULTIPLIER >> 58);
+}
+
 /* Notes the port pair of a packet in the set that counted it. */
 static __always_inline void note_pair(const struct noted *e, int words)
 {
@@ -204,7 +214,7 @@ static __always_inline void note_pair(const struct noted *e, int words)
 	r = s + way * words;
 	if (!*key_word(r, words))
 		claim(r, e, key, words);
-	r[words - 1] |= 1ULL << ((bpf_ntohl(e->packet.ports) + seed) * PAIR_MULTIPLIER >> 58);
+	r[words - 1] |= pair_bit(e->packet.ports);
 }
 
 static __always_inline int place_any(__u32 region, struct batch *b, struct noted *e, int n)

@@ -22,9 +22,13 @@ func (d *Datapath) scanTargets(half int, window func(slot int) *Window) {
 		}
 	}
 	for i := half * d.cpus; i < (half+1)*d.cpus; i++ {
+		if d.batches[i].Run.Packets != 0 {
+			r := d.batches[i].runTarget()
+			s.add(&r)
+		}
 		late := d.batches[i].uncounted()
 		for j := range late {
-			r := late[j].target(d.seed)
+			r := late[j].target()
 			s.add(&r)
 		}
 	}

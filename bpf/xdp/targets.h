@@ -93,13 +93,6 @@ static __always_inline struct target *find_spare_target(__u32 base, struct targe
 	return find_target(base + TARGET_WAYS + TARGET_SPARE, TARGET_SPARE, key, place);
 }
 
-/* One of 64 bits for the source: how many are set says about how many sources
- * there are. */
-static __always_inline __u64 source_bit(const struct address *a)
-{
-	return 1ULL << ((half_of(a, 0) ^ half_of(a, 1)) * (seed | 1) >> 58);
-}
-
 /* Counts packets like e for their target. */
 static __always_inline void count_target(__u32 region, struct batch *b, const struct noted *e, __u64 packets,
 					 __u64 bytes, __u64 source_bits)

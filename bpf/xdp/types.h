@@ -78,25 +78,45 @@ struct noted {
 	__u16 key;	      /* of its record; this and the next two are written as one word */
 	__u8 protocol;
 	__u8 reason;
-	__u32 set;    /* of the table, where its record is */
+	__u32 set;    /* of the table, where its record is; the lowest bits are of the hash */
 	__u32 listed; /* the way of the listed source that dropped it, plus one; or 0 */
 	__u32 pad;
 };
+
+/* Packets of one kind for one target that were counted for their sources at once, and
+ * are still to be counted for their verdict and target. */
+#define RUN_MOST (1 << 30) /* packets, lest a number of 32 bits overflow */
+struct run {
+	struct noted like; /* the first of them */
+	__u64 packets;
+	__u64 bytes;
+	__u64 source_bits;
+	__u64 telling; /* which bits of its ports tell */
+	__u64 pad[4];
+};
+
+#define LISTED_DIRECT (1 << 14) /* ways of listed sources that are counted at once: of 10,000 leases */
+#define LISTED_WAYS 8
+#define DIRECT_WORDS (LISTED_DIRECT / LISTED_WAYS / 64)
 
 #define BATCH 32 /* twice as many misses as a core overlaps, so that it never has too few */
 struct batch {
 	struct noted noted[BATCH];
 	__u32 n;
-	__u32 kept;    /* of them, from the last batch: their first set was full */
-	__u32 missed;  /* by bit: the set was full */
-	__u32 paired;  /* by bit: the port pair is to be noted */
-	__u32 target;  /* where the last packet's target is */
-	__u32 listed;  /* not 0: some were dropped because their source is listed */
+	__u32 kept;   /* of them, from the last batch: their first set was full */
+	__u32 missed; /* by bit: the set was full */
+	__u32 paired; /* by bit: the port pair is to be noted */
+	__u32 target; /* where the last packet's target is */
+	__u32 listed; /* not 0: some were dropped because their source is listed */
+	__u32 first;  /* of the packets that are being counted together */
+	__u32 pad0;
 	__u64 jiffies; /* when now was read */
 	__u64 now;     /* boot-time ns */
 	__u32 hot4;    /* sets that IPv4 records are looked for in first; from the probe */
 	__u32 hot6;
-	__u64 pad[2]; /* no cache line belongs to two CPUs */
+	__u64 pad; /* no cache line belongs to two CPUs */
+	struct run run;
+	__u64 direct[DIRECT_WORDS]; /* by bit: the set of listed sources has direct counts */
 };
 
 /* Packets of one interface by reason since load, on one CPU. */
@@ -121,7 +141,6 @@ struct target {
 };
 
 /* Blocked IPv4 sources: eight to a cache line. */
-#define LISTED_WAYS 8
 struct listed4 {
 	__u32 address[LISTED_WAYS];
 	/* Boot time in units of 2^UNTIL_SHIFT ns before which the source is dropped for
@@ -139,6 +158,12 @@ struct lease_set {
  * lower 40 bytes. */
 struct listed_count {
 	__u64 of[LISTED_WAYS];
+};
+
+/* Beside a record of what a listed source lost, what few packets and the probe need. */
+struct listed_detail {
+	__u64 pairs;   /* bitmap of port pairs */
+	__u64 settled; /* so much of the record's counts is in the lease; written by the probe */
 };
 
 #define UNTIL_SHIFT 27 /* 134 ms */

@@ -22,11 +22,23 @@ type weirBatch struct {
 	Paired  uint32
 	Target  uint32
 	Listed  uint32
+	First   uint32
+	Pad0    uint32
 	Jiffies uint64
 	Now     uint64
 	Hot4    uint32
 	Hot6    uint32
-	Pad     [2]uint64
+	Pad     uint64
+	Run     struct {
+		_          structs.HostLayout
+		Like       weirNoted
+		Packets    uint64
+		Bytes      uint64
+		SourceBits uint64
+		Telling    uint64
+		Pad        [4]uint64
+	}
+	Direct [32]uint64
 }
 
 type weirBucket struct {
@@ -149,6 +161,12 @@ type weirListedCount struct {
 	Of [8]uint64
 }
 
+type weirListedDetail struct {
+	_       structs.HostLayout
+	Pairs   uint64
+	Settled uint64
+}
+
 type weirNoted struct {
 	_      structs.HostLayout
 	Packet struct {
@@ -202,12 +220,7 @@ type weirPrefixValue struct {
 
 type weirSet4 struct {
 	_   structs.HostLayout
-	Way [4]struct {
-		_            structs.HostLayout
-		Address      uint32
-		Key          uint32
-		PacketsBytes uint64
-	}
+	Way [4]weirSource4
 }
 
 type weirSet6 struct {
@@ -274,6 +287,13 @@ type weirSlot struct {
 	}
 }
 
+type weirSource4 struct {
+	_            structs.HostLayout
+	Address      uint32
+	Key          uint32
+	PacketsBytes uint64
+}
+
 type weirTarget struct {
 	_           structs.HostLayout
 	Destination struct {
@@ -326,7 +346,9 @@ const (
 	weirMapLeases          = "leases"
 	weirMapListed          = "listed"
 	weirMapListedCounts    = "listed_counts"
+	weirMapListedDetails   = "listed_details"
 	weirMapListedLeases    = "listed_leases"
+	weirMapListedSources   = "listed_sources"
 	weirMapMeters          = "meters"
 	weirMapPrefilter       = "prefilter"
 	weirMapPrefixes        = "prefixes"
@@ -418,7 +440,9 @@ type weirMapSpecs struct {
 	Leases          *ebpf.MapSpec `ebpf:"leases"`
 	Listed          *ebpf.MapSpec `ebpf:"listed"`
 	ListedCounts    *ebpf.MapSpec `ebpf:"listed_counts"`
+	ListedDetails   *ebpf.MapSpec `ebpf:"listed_details"`
 	ListedLeases    *ebpf.MapSpec `ebpf:"listed_leases"`
+	ListedSources   *ebpf.MapSpec `ebpf:"listed_sources"`
 	Meters          *ebpf.MapSpec `ebpf:"meters"`
 	Prefilter       *ebpf.MapSpec `ebpf:"prefilter"`
 	Prefixes        *ebpf.MapSpec `ebpf:"prefixes"`
@@ -484,7 +508,9 @@ type weirMaps struct {
 	Leases          *ebpf.Map `ebpf:"leases"`
 	Listed          *ebpf.Map `ebpf:"listed"`
 	ListedCounts    *ebpf.Map `ebpf:"listed_counts"`
+	ListedDetails   *ebpf.Map `ebpf:"listed_details"`
 	ListedLeases    *ebpf.Map `ebpf:"listed_leases"`
+	ListedSources   *ebpf.Map `ebpf:"listed_sources"`
 	Meters          *ebpf.Map `ebpf:"meters"`
 	Prefilter       *ebpf.Map `ebpf:"prefilter"`
 	Prefixes        *ebpf.Map `ebpf:"prefixes"`
@@ -514,7 +540,9 @@ func (m *weirMaps) Close() error {
 		m.Leases,
 		m.Listed,
 		m.ListedCounts,
+		m.ListedDetails,
 		m.ListedLeases,
+		m.ListedSources,
 		m.Meters,
 		m.Prefilter,
 		m.Prefixes,

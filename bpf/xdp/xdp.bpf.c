@@ -14,6 +14,7 @@
 #include "consts.h"
 #include "maps.h"
 #include "batch.h"
+#include "direct.h"
 #include "filter.h"
 #include "meter.h"
 #include "skb.h"
@@ -39,7 +40,7 @@ static __always_inline void count_malformed(__u32 region, __u32 packets, __u32 l
 }
 
 /* Counts a packet that is not of IP, and returns what becomes of it. */
-static __always_inline __u32 decide_other(__u32 region, int parsed, __u32 packets, __u32 length)
+__noinline int decide_other(__u32 region, __u32 parsed, __u32 packets, __u32 length)
 {
 	__u32 mode = control_value.mode[slot_id & (MAX_SLOTS - 1)], reason;
 
@@ -58,12 +59,14 @@ static __always_inline __u32 decide_other(__u32 region, int parsed, __u32 packet
  * packet leaves without a reason counted. */
 static __always_inline __u32 decide(struct batch *b, __u32 region, struct noted *e)
 {
-	__u32 mode = control_value.mode[slot_id & (MAX_SLOTS - 1)], reason = REASON_PASS_OFF, listed = 0;
+	__u32 reason = filter(&control_value, b, e, region);
 
-	/* The zero hides from the verifier which reason it is: it would follow each. */
-	if (mode != MODE_OFF)
-		reason = filter(&control_value, b, &e->packet, mode, &listed) + *(volatile __u32 *)&control_value.zero;
-	note(region, b, e, reason, listed);
+	if (e->listed) {
+		if (count_directly(region, b, e, e->listed - 1))
+			return reason;
+		b->listed = 1;
+	}
+	note(region, b, e, reason);
 	return reason;
 }
 
@@ -72,27 +75,42 @@ static __always_inline __u32 length_of(struct xdp_md *ctx)
 	return frags ? bpf_xdp_get_buff_len(ctx) : ctx->data_end - ctx->data;
 }
 
+/* Parses a frame that is not plain; as parse_network. */
+__noinline int parse_frame(struct xdp_md *ctx, __u32 region)
+{
+	struct cursor c = {.pos = (void *)(long)ctx->data, .end = (void *)(long)ctx->data_end};
+	struct batch *b = batch_at(region);
+	struct packet *p;
+
+	if (!b)
+		return PARSE_MALFORMED;
+	p = &next_of(b)->packet;
+	p->length = length_of(ctx);
+	return parse_network(&c, parse_ethernet(&c, MAX_VLAN_TAGS), p);
+}
+
 /* "frags": a frame may be spread over several buffers, as jumbo frames are. Its
- * headers are in the first. */
+ * headers are in the first. What few packets need is in functions of its own: it
+ * would take up registers here. */
 SEC("xdp.frags")
 int weir(struct xdp_md *ctx)
 {
+	__u32 length = length_of(ctx), region = this_region(), parsed, reason;
 	struct cursor c = {.pos = (void *)(long)ctx->data, .end = (void *)(long)ctx->data_end};
-	__u32 region = this_region();
 	struct batch *b = batch_at(region);
-	__u32 reason;
 	struct noted *e;
-	int parsed;
 
 	if (!b)
 		return XDP_PASS;
 	e = next_of(b);
-	parsed = parse(&c, &e->packet);
-	if (parsed != PARSE_IP)
-		return is_drop(decide_other(region, parsed, 1, length_of(ctx))) ? XDP_DROP : XDP_PASS;
-	e->packet.length = length_of(ctx);
+	if (!parse_plain(&c, &e->packet, length)) {
+		parsed = parse_frame(ctx, region);
+		if (parsed != PARSE_IP)
+			return is_drop(decide_other(region, parsed, 1, length)) ? XDP_DROP : XDP_PASS;
+	}
 	reason = decide(b, region, e);
-	flush_if_full(region, b);
+	if (b->n >= BATCH)
+		flush(region);
 	return is_drop(reason) ? XDP_DROP : XDP_PASS;
 }
 
@@ -120,7 +138,8 @@ int weir_tcx(struct __sk_buff *skb)
 	if (!b)
 		return TCX_NEXT;
 	reason = decide_skb(region, parse_skb(skb, &next_of(b)->packet));
-	flush_if_full(region, b);
+	if (b->n >= BATCH)
+		flush(region);
 	return is_drop(reason) ? TCX_DROP : TCX_NEXT;
 }
 

@@ -1,0 +1,125 @@
+package xdp
+
+import (
+	"iter"
+	"math/bits"
+	"sync/atomic"
+	"time"
+)
+
+// Of types.h.
+const (
+	directWays  = 1 << 14
+	directWords = directWays / listedWays / 64
+)
+
+// directCounts are the drops of listed sources that were counted at once, by region
+// and way; direct.h has the idea.
+type directCounts struct {
+	records []record4
+	details []weirListedDetail
+}
+
+// directOf returns where the records of a region are that are in use, or may be.
+func (d *Datapath) directOf(region int) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for word := range directWords {
+			for dirty := atomic.LoadUint64(&d.batches[region].Direct[word]); dirty != 0; dirty &= dirty - 1 {
+				first := region*directWays + (word*64+bits.TrailingZeros64(dirty))*listedWays
+				for i := first; i < first+listedWays; i++ {
+					if !yield(i) {
+						return
+					}
+				}
+			}
+		}
+	}
+}
+
+// settleDirect adds to the leases what their sources have lost since it was last
+// called. The records stay as they are until their window is committed: what of them
+// is in the leases stands beside them. What there is of a source without a lease is
+// nobody's: so this comes before a lease is taken away or begins anew.
+func (d *Datapath) settleDirect() {
+	now := BootTime()
+	for region := range d.batches {
+		for i := range d.directOf(region) {
+			d.settleRecord(i, now)
+		}
+	}
+}
+
+func (d *Datapath) settleRecord(i int, now time.Duration) {
+	r, settled := &d.direct.records[i], &d.direct.details[i].Settled
+	word, counts := atomic.LoadUint64(&r.word), atomic.LoadUint64(&r.counts)
+	if word == 0 || counts == *settled {
+		return
+	}
+	more := volumeOf(counts - *settled) // neither count ever goes down
+	atomic.StoreUint64(settled, counts)
+	lease, ok := d.blocklist.leaseNear(i%directWays, uint32(word), d.leases)
+	if !ok || int(lease) >= len(d.leases) {
+		return
+	}
+	l := &d.leases[lease]
+	atomic.AddUint64(&l.Packets, more.packets)
+	atomic.AddUint64(&l.Bytes, more.bytes)
+	atomic.StoreUint64(&l.Last, uint64(now))
+}
+
+// leaseNear is lease of a source that is likely to be at a way.
+func (b *blocklist) leaseNear(way int, word uint32, leases []weirLease) (lease uint32, ok bool) {
+	s, w := b.size+uint32(way)/listedWays, way%listedWays
+	if s < 2*b.size && b.sets[s].Address[w] == word && b.sets[s].Until[w] != 0 {
+		return b.leaseAt(s, w), true
+	}
+	return b.lease(word, leases)
+}
+
+// directRecords calls f with the records of a half, and with their port pairs.
+func (d *Datapath) directRecords(half int, f func(record)) {
+	for region := half * d.cpus; region < (half+1)*d.cpus; region++ {
+		for i := range d.directOf(region) {
+			if d.direct.records[i].word == 0 {
+				continue
+			}
+			r := d.direct.records[i].record()
+			f(r)
+			if pairs := d.direct.details[i].Pairs; pairs != 0 {
+				f(r.pairs(pairs))
+			}
+		}
+	}
+}
+
+// clearDirect empties the records of a half, which have been settled. What says where
+// they are comes last: a later process may have to do it again.
+func (d *Datapath) clearDirect(half int) {
+	for region := half * d.cpus; region < (half+1)*d.cpus; region++ {
+		for i := range d.directOf(region) {
+			atomic.StoreUint64(&d.direct.records[i].word, 0)
+			d.direct.records[i].counts = 0
+			d.direct.details[i] = weirListedDetail{}
+		}
+		d.batches[region].Direct = [directWords]uint64{}
+	}
+}
+
+// openRun returns how many packets of an interface the open run of a buffer has, and
+// why they were dropped.
+func (b *weirBatch) openRun(slot int) (packets uint64, reason int) {
+	like := &b.Run.Like
+	key, reason := like.Key, int(like.Reason)
+	packets = atomic.LoadUint64(&b.Run.Packets)
+	if int(key&slotMask) != slot || like.Key != key {
+		return 0, 0 // it is another by now
+	}
+	return packets, reason
+}
+
+// runTarget is what the open run adds to its target.
+func (b *weirBatch) runTarget() weirTarget {
+	t := b.Run.Like.target()
+	t.Packets, t.Bytes, t.Dropped, t.SourceBits = b.Run.Packets, b.Run.Bytes, b.Run.Packets, b.Run.SourceBits
+	return t
+}

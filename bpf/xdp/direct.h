@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Stage count, listed sources: the drops of a source that is blocked.
+ *
+ * Its way in the sets of listed sources is known, and that is as good as a place in the
+ * table of sources: a record of the same form stands there, with the source's address
+ * and key. So such a packet, of which an attack consists once it is blocked, needs no
+ * hash, no place in the buffer, and no cache line that few others are in. The record is
+ * counted in by the packets whose address and key it has; those of another class, and
+ * those that come when it is full, go the ordinary way. The drain reads these records
+ * with the others, and adds them to the leases.
+ *
+ * What such packets were aimed at is counted in runs: of one kind for one target, as
+ * most are that follow each other. */
+#pragma once
+
+#include "batch.h"
+
+/* Port pairs are noted of so many packets of a source, from PAIRS_FROM on: in the bitmap of
+ * 64 they would be no more if more were looked at. */
+#define PAIRS_DIRECT 512
+
+/* Returns the record of a way of the listed sources, counted from the first set. Of
+ * other sizes of the sets other ways have the same record: the address in it tells. */
+static __always_inline half *direct_record(__u32 region, __u32 way, __u32 *place)
+{
+	*place = region * LISTED_DIRECT + (way & (LISTED_DIRECT - 1));
+	return way < 2 * LISTED_DIRECT ? bpf_map_lookup_elem(&listed_sources, place) : 0;
+}
+
+/* Notes one port pair in a few, as note_pairs does. */
+static __always_inline void note_direct_pair(__u32 place, __u32 ports)
+{
+	struct listed_detail *detail = bpf_map_lookup_elem(&listed_details, &place);
+
+	if (detail)
+		detail->pairs |= pair_bit(ports);
+}
+
+/* Did something else become of a packet of IPv4 than of a run's, or was it for another
+ * target? As differs, but of fields as they were written: read otherwise, what was
+ * written just now takes time to get at. */
+static __always_inline __u64 is_other(const struct packet *p, __u32 what, const struct run *r)
+{
+	const struct packet *q = &r->like.packet;
+
+	return (half_of(&p->dst, 0) ^ half_of(&q->dst, 0)) | (what ^ *what_of(&r->like)) |
+	       ((p->ports ^ q->ports) & (__u32)r->telling);
+}
+
+/* Adds a packet to the run that is open, or begins another. */
+static __always_inline void count_in_run(__u32 region, struct batch *b, struct noted *e, __u32 what)
+{
+	struct run *r = &b->run;
+
+	if (unlikely(!r->packets || is_other(&e->packet, what, r) || r->packets >= RUN_MOST)) {
+		if (r->packets)
+			count_run(region, &r->like, r->packets, r->bytes, r->source_bits);
+		r->packets = 0; /* it is of nobody while it changes: the probe may look */
+		asm volatile("" ::: "memory");
+		r->like = *e;
+		*what_of(&r->like) = what;
+		r->bytes = 0;
+		r->source_bits = 0;
+		r->telling = telling_bits(&e->packet);
+	}
+	r->bytes += e->packet.length;
+	r->source_bits |= 1ULL << (hash4_of(slot_id, e->packet.src.w[0]) & 63); /* as source_bit */
+	r->packets += e->packet.packets;
+}
+
+/* Counts the packet in e, which was dropped because its source is listed at a way.
+ * Returns 0 if that is for note to do. */
+static __always_inline int count_directly(__u32 region, struct batch *b, struct noted *e, __u32 way)
+{
+	__u32 what = what_is(&e->packet, REASON_DROP_SOURCE), place;
+	half *r = direct_record(region, way, &place);
+	__u64 own = (__u64)(what & 0xffff) << KEY_SHIFT4 | e->packet.src.w[0], sum;
+
+	if (!r)
+		return 0;
+	if (unlikely(r[0] != own)) {
+		if (r[0])
+			return 0;
+		r[0] = own;
+		b->direct[way / (LISTED_WAYS * 64) & (DIRECT_WORDS - 1)] |= 1ULL << (way / LISTED_WAYS & 63);
+	}
+	if (unlikely(r[1] & FULL))
+		return 0;
+	sum = r[1] += (__u64)e->packet.packets << PACKETS_SHIFT | e->packet.length;
+	sum >>= PACKETS_SHIFT;
+	if (sum - PAIRS_FROM < PAIRS_DIRECT && !(sum & (PAIRS_OF - 1)) && e->packet.ports)
+		note_direct_pair(place, e->packet.ports);
+	count_in_run(region, b, e, what);
+	return 1;
+}
