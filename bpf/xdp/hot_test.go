@@ -157,7 +157,7 @@ func TestDeathWhileSetsBecomeHot(t *testing.T) {
 			return f
 		}
 		send := func(r *rig) {
-			for i := range uint32(3000) {
+			for i := range uint32(1000) {
 				for range carryPackets {
 					r.run(0, from(i), 1)
 				}
@@ -181,7 +181,7 @@ func TestDeathWhileSetsBecomeHot(t *testing.T) {
 		b := newRig(t, Config{PinPath: path, SourceWays: 1 << 16, BootID: "boot-b"})
 		for window := range 4 {
 			w := b.drain()
-			if window == 0 && (w.BootID != "boot-a" || steps == 0 && w.Sources.Len() != 3000) {
+			if window == 0 && (w.BootID != "boot-a" || steps == 0 && w.Sources.Len() != 1000) {
 				t.Errorf("after %d steps the window is %s's, with %d sources", steps, w.BootID, w.Sources.Len())
 			}
 			seen := map[netip.Addr]bool{}
@@ -191,7 +191,7 @@ func TestDeathWhileSetsBecomeHot(t *testing.T) {
 				}
 				seen[s.Address] = true
 			}
-			if window > 0 && len(seen) != 3000 {
+			if window > 0 && len(seen) != 1000 {
 				t.Errorf("after %d steps, window %d has %d sources", steps, window, len(seen))
 			}
 			b.Commit()
