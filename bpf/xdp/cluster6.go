@@ -12,46 +12,69 @@ type joiner6 struct {
 
 // cluster6 reads a cluster of IPv6.
 func (r *reader) cluster6(t *sourceTable, x *tableScan, cluster int) {
-	j := &r.six
-	j.records = j.records[:0]
+	j, n := &r.six, 0
 	for block := cluster; block < x.blocks; block += x.clusters {
 		if groups := x.usedIn(block); groups != 0 {
-			r.gather6(t, block, groups)
+			j.records = reserve(j.records, n, r.cpus*blockRecords)
+			n = r.gather6(t, block, groups, n)
 		}
 	}
-	if len(j.records) == 0 && x.usedIn(cluster) == 0 {
+	if n == 0 && x.usedIn(cluster) == 0 {
 		return
 	}
 	late := x.lateIn(cluster)
+	j.records = reserve(j.records, n, len(late))
 	for i := range late {
-		j.records = append(j.records, late[i].record)
+		j.records[n] = late[i].record
+		n++
 	}
-	n := len(j.records)
+	records := j.records[:n]
 	if n <= max(joinMost, r.cpus*blockRecords+len(late)) {
-		r.join6(j.records, cluster)
+		r.join6(records, cluster)
 		return
 	}
 	hash := func(e *record) uint64 { return e.joinHash(r.hashKey) }
-	split(j.records, make([]record, n), hash, func(part []record) { r.join6(part, cluster) })
+	split(records, make([]record, n), hash, func(part []record) { r.join6(part, cluster) })
 	j.records = nil // so many will not come again
 }
 
-// gather6 adds the records of a block of all CPUs.
-func (r *reader) gather6(t *sourceTable, block int, groups uint8) {
-	j := &r.six
+// gather6 adds the records of a block of all CPUs to the n that there are, and returns
+// how many there are then.
+func (r *reader) gather6(t *sourceTable, block int, groups uint8, n int) int {
 	for cpu := range r.cpus {
-		region, before := r.scanner.half*r.cpus+cpu, len(j.records)
+		region, before := r.scanner.half*r.cpus+cpu, n
 		for left := groups; left != 0; left &= left - 1 {
-			words := t.wordsOf(region, block*blockSets+bits.TrailingZeros8(left)*dirtySets, dirtySets)
-			for i := 0; i < len(words); i += t.stride {
-				if words[i+t.keyAt] != 0 {
-					j.records = append(j.records, t.read(words, i))
-				}
-			}
+			first := block*blockSets + bits.TrailingZeros8(left)*dirtySets
+			n += gatherSets6(r.six.records[n:], t.wordsOf(region, first, dirtySets))
 		}
-		r.claimed[1][cpu] += len(j.records) - before
+		r.claimed[1][cpu] += n - before
 	}
+	return n
 }
+
+// gatherSets6 copies the records of sets that are in use, and returns how many, like
+// gatherSets4.
+//
+//go:noinline
+func gatherSets6(to []record, words []uint64) (n int) {
+	for ; len(words) >= setWays*words6; words = words[setWays*words6:] {
+		s, t := (*[setWays * words6]uint64)(words), (*[setWays]record)(to[n:])
+		t[0] = record{[2]uint64{s[0], s[1]}, s[3], uint32(s[2]) | keyFamily6}
+		t[1] = record{[2]uint64{s[4], s[5]}, s[7], uint32(s[6]) | keyFamily6}
+		t[2] = record{[2]uint64{s[8], s[9]}, s[11], uint32(s[10]) | keyFamily6}
+		t[3] = record{[2]uint64{s[12], s[13]}, s[15], uint32(s[14]) | keyFamily6}
+		n += int(used6(s[2]) + used6(s[6]) + used6(s[10]) + used6(s[14]))
+	}
+	return n
+}
+
+const (
+	words6     = 4  // of a record
+	used6Shift = 15 // of keyUsed
+)
+
+// used6 returns 1 for the key of a record that is in use, or else 0.
+func used6(key uint64) uint64 { return key >> used6Shift & 1 }
 
 // join6 joins records, counts and lists their sources.
 func (r *reader) join6(records []record, cluster int) {

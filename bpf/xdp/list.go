@@ -88,7 +88,8 @@ func (l *list) heavy() *heavy {
 // offer reports whether the source of these records is among the heaviest.
 func (l *list) offer(records []record) bool {
 	if len(records) == 1 && records[0].kind() != kindPairs {
-		return l.heavy().offerOne(records[0].kind(), volumeOf(records[0].counts))
+		kind, v := records[0].kind(), volumeOf(records[0].counts)
+		return l.heavy().wants(kind, v) && l.heavy().offerOne(kind, v)
 	}
 	var s Source
 	for i := range records {
