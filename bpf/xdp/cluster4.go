@@ -249,12 +249,7 @@ func (r *reader) sketch4(joined []record4) {
 			i++
 		}
 		if slot := key & slotMask; r.scanner.slots>>slot&1 != 0 {
-			s, kinds := r.sketchOf(int(slot)), uint32(1)<<(key>>kindShift&kindMask)
-			for _, e := range joined[begin:i] {
-				if e.counts != 0 {
-					s.note(hash4(e.word, r.seed), kinds)
-				}
-			}
+			r.sketchOf(int(slot)).note4(joined[begin:i], r.seed, int(key>>kindShift&kindMask))
 		}
 	}
 }

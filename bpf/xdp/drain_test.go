@@ -120,6 +120,7 @@ func TestSketchOfALargeTable(t *testing.T) {
 			want.note(r.tables[i].hash(&rec, r.seed), 1<<classSYN)
 		}
 	}
+	want.complete()
 	if !bytes.Equal(w.SYNSketch, want.syn[:]) || !bytes.Equal(w.SourcesSketch, want.all[:]) {
 		t.Error("the sketch is not that of the sources")
 	}

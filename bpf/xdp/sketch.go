@@ -27,7 +27,8 @@ const (
 	classFragLater = 6
 )
 
-// sketches are the registers of one window.
+// sketches are the registers of one window. While sources are entered, all has those
+// that are not in another; complete adds these.
 type sketches struct {
 	all, syn, synack       [sketchSize]byte
 	hasAll, hasSYN, hasACK bool
@@ -41,19 +42,49 @@ const (
 
 // note enters a source that sent packets of some kinds, which are bits.
 func (s *sketches) note(hash uint64, kinds uint32) {
-	hash /= blockSets
-	i := hash % sketchSize
-	rank := byte(min(bits.TrailingZeros64(hash/sketchSize)+1, maxRank))
-	s.all[i] = max(s.all[i], rank)
-	s.hasAll = true
 	if kinds&kindsSYN != 0 {
-		s.syn[i] = max(s.syn[i], rank)
+		enter(&s.syn, hash)
 		s.hasSYN = true
 	}
 	if kinds&kindsSYNACK != 0 {
-		s.synack[i] = max(s.synack[i], rank)
+		enter(&s.synack, hash)
 		s.hasACK = true
 	}
+	if kinds&(kindsSYN|kindsSYNACK) == 0 {
+		enter(&s.all, hash)
+		s.hasAll = true
+	}
+}
+
+// note4 enters sources of a record each, all of one kind.
+func (s *sketches) note4(sources []record4, seed uint64, kind int) {
+	to, has := &s.all, &s.hasAll
+	switch kind &^ kindDropped {
+	case classSYN:
+		to, has = &s.syn, &s.hasSYN
+	case classSYNACK:
+		to, has = &s.synack, &s.hasACK
+	}
+	for _, e := range sources {
+		if e.counts != 0 {
+			enter(to, hash4(e.word, seed))
+			*has = true
+		}
+	}
+}
+
+// enter enters a hash in registers.
+func enter(registers *[sketchSize]byte, hash uint64) {
+	hash /= blockSets
+	r := &registers[hash%sketchSize]
+	*r = max(*r, byte(bits.TrailingZeros64(hash/sketchSize|1<<(maxRank-1)))+1)
+}
+
+// complete is called when all sources are entered.
+func (s *sketches) complete() {
+	mergeRegisters(s.all[:], s.syn[:])
+	mergeRegisters(s.all[:], s.synack[:])
+	s.hasAll = s.hasAll || s.hasSYN || s.hasACK
 }
 
 // merge returns what both have seen; either may be nil.
@@ -114,6 +145,7 @@ func (d *Datapath) sketch(half int, w *Window) {
 		s.hasACK = s.hasACK || w.Other.ByClass[classSYNACK] > 0
 	}
 	if s := w.sketches; s != nil {
+		s.complete()
 		w.SourcesSketch = registers(&s.all, s.hasAll)
 		w.SYNSketch = registers(&s.syn, s.hasSYN)
 		w.SYNACKSketch = registers(&s.synack, s.hasACK)
