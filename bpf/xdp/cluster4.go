@@ -15,6 +15,7 @@ type record4 struct {
 const (
 	source4Mask = slotMask<<keyShift4 | (1<<keyShift4 - 1)
 	pairs4      = kindPairs << (kindShift + keyShift4)
+	used4Shift  = 47 // of keyUsed
 )
 
 func (r record4) record() record {
@@ -63,12 +64,15 @@ func (r *reader) cluster4(t *sourceTable, x *tableScan, cluster int) {
 // gather4 adds the records of a block of all CPUs to the n that there are, and returns
 // how many there are then.
 func (r *reader) gather4(t *sourceTable, block int, groups uint8, n int) int {
-	records := r.four.records
 	for cpu := range r.cpus {
 		region, before := r.scanner.half*r.cpus+cpu, n
-		for left := groups; left != 0; left &= left - 1 {
-			from := t.group4(region, block*blockSets+bits.TrailingZeros8(left)*dirtySets)
-			n += gatherGroup4((*[groupRecords]record4)(records[n:n+groupRecords]), from)
+		if groups == 0xff {
+			n += gatherSets4(r.four.records[n:], t.sets4(region, block*blockSets, blockSets))
+		} else {
+			for left := groups; left != 0; left &= left - 1 {
+				first := block*blockSets + bits.TrailingZeros8(left)*dirtySets
+				n += gatherSets4(r.four.records[n:], t.sets4(region, first, dirtySets))
+			}
 		}
 		r.claimed[0][cpu] += n - before
 	}
@@ -93,21 +97,23 @@ func (j *joiner4) begin(n int) {
 	}
 }
 
-// gatherGroup4 copies the records that are in use, and returns how many. How many of a set
-// are cannot be predicted, so it asks by arithmetic: a wrong guess would cost more than
-// a copy.
-func gatherGroup4(to *[groupRecords]record4, from []record4) int {
-	n := uint64(0)
-	for i := range from {
-		word, counts := from[i].word, from[i].counts
-		to[n%groupRecords] = record4{word, counts}
-		n += inUse(word)
+// gatherSets4 copies the records that are in use, and returns how many. How many of a
+// set are cannot be predicted, so it copies all, of which the free ones are the last, and
+// asks by arithmetic: a wrong guess would cost more. It is not inlined, where it would
+// have too few registers.
+//
+//go:noinline
+func gatherSets4(to []record4, sets [][setWays]record4) (n int) {
+	for i := range sets {
+		s, t := &sets[i], (*[setWays]record4)(to[n:])
+		t[0], t[1], t[2], t[3] = s[0], s[1], s[2], s[3]
+		n += int(used4(s[0].word) + used4(s[1].word) + used4(s[2].word) + used4(s[3].word))
 	}
-	return int(n)
+	return n
 }
 
-// inUse returns 1 for a word that is not 0.
-func inUse(word uint64) uint64 { return (word | -word) >> 63 }
+// used4 returns 1 for the word of a record that is in use, or else 0.
+func used4(word uint64) uint64 { return word >> used4Shift & 1 }
 
 // indexSize is how many places there are for n records: enough for most to have theirs.
 func indexSize(n int) int { return 4 << bits.Len(uint(n)) }

@@ -2,7 +2,6 @@ package xdp
 
 import (
 	"encoding/binary"
-	"fmt"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -44,7 +43,7 @@ func (d *Datapath) end() error {
 	if atomic.LoadUint32(&d.control.Pending) == 0 {
 		d.flip()
 	}
-	return gracePeriod()
+	return d.grace.wait()
 }
 
 // flip makes the other half of the tables the one that is written. The order
@@ -67,19 +66,6 @@ func (d *Datapath) flip() {
 	atomic.StoreUint32(&c.Epoch, c.Epoch^1)
 	c.WindowStart = now
 	d.scanned = false
-}
-
-// gracePeriod returns when no CPU runs a program that began before the call.
-func gracePeriod() error {
-	const membarrierGlobal = 1
-	if _, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0); errno != 0 {
-		if errno != unix.EINVAL {
-			return fmt.Errorf("waiting for a grace period: %w", errno)
-		}
-		// Refused on nohz_full kernels: a program runs for microseconds.
-		time.Sleep(10 * time.Millisecond)
-	}
-	return nil
 }
 
 // Commit forgets the window that Drain returned: it has been published.

@@ -149,7 +149,7 @@ func TestDeathWhileSetsBecomeHot(t *testing.T) {
 	onOneCPU(t)
 	for steps := range 5 {
 		path := pinPath(t)
-		r := newRig(t, Config{PinPath: path, SourceWays: 1 << 14, BootID: "boot-a"})
+		r := newRig(t, Config{PinPath: path, SourceWays: 1 << 16, BootID: "boot-a"})
 		table := &r.tables[0]
 		from := func(i uint32) frame {
 			f := ethernet(0x0800).ipv4("203.0.113.1", "198.51.100.1", 6, 0).tcp(1234, 80, flagACK)
@@ -157,7 +157,7 @@ func TestDeathWhileSetsBecomeHot(t *testing.T) {
 			return f
 		}
 		send := func(r *rig) {
-			for i := range uint32(3000) {
+			for i := range uint32(1000) {
 				for range carryPackets {
 					r.run(0, from(i), 1)
 				}
@@ -178,10 +178,10 @@ func TestDeathWhileSetsBecomeHot(t *testing.T) {
 		if err := r.Close(); err != nil {
 			t.Fatal(err)
 		}
-		b := newRig(t, Config{PinPath: path, SourceWays: 1 << 14, BootID: "boot-b"})
+		b := newRig(t, Config{PinPath: path, SourceWays: 1 << 16, BootID: "boot-b"})
 		for window := range 4 {
 			w := b.drain()
-			if window == 0 && (w.BootID != "boot-a" || steps == 0 && w.Sources.Len() != 3000) {
+			if window == 0 && (w.BootID != "boot-a" || steps == 0 && w.Sources.Len() != 1000) {
 				t.Errorf("after %d steps the window is %s's, with %d sources", steps, w.BootID, w.Sources.Len())
 			}
 			seen := map[netip.Addr]bool{}
@@ -191,7 +191,7 @@ func TestDeathWhileSetsBecomeHot(t *testing.T) {
 				}
 				seen[s.Address] = true
 			}
-			if window > 0 && len(seen) != 3000 {
+			if window > 0 && len(seen) != 1000 {
 				t.Errorf("after %d steps, window %d has %d sources", steps, window, len(seen))
 			}
 			b.Commit()

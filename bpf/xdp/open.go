@@ -49,6 +49,7 @@ type Datapath struct {
 	totals    []weirTotals
 	sketches  []weirSketch
 	leases    []weirLease
+	grace     grace
 	scanner   scanner
 	known     knownSources
 	scanned   bool

@@ -27,7 +27,6 @@ const (
 	blockSets      = 64
 	blockGroups    = blockSets / dirtySets
 	wordBlocks     = wordSets / blockSets
-	groupRecords   = dirtySets * setWays
 	blockRecords   = blockSets * setWays
 	fullCounts     = 1<<63 | 1<<(byteBits-1) // half of what either count can hold
 )
@@ -49,7 +48,7 @@ type sourceTable struct {
 	keyAt    int // of them, the one with the key, above
 	keyShift int // so many bits
 	words    []uint64
-	four     []record4 // words, if they are of IPv4
+	four     [][setWays]record4 // words, if they are of IPv4
 	dirty    []uint64
 	ages     [2][][]uint8   // by half, CPU and record: idle windows of a record that is carried over
 	needed   [hotMemory]int // records of the last windows, the latest first
@@ -70,7 +69,7 @@ func newSourceTable[S any](family uint8, cpus, sets int, table []S, dirty []uint
 	if family == 6 {
 		t.keyAt, t.keyShift = 2, 0
 	} else {
-		t.four = unsafe.Slice((*record4)(unsafe.Pointer(&table[0])), setWays*len(table))
+		t.four = unsafe.Slice((*[setWays]record4)(unsafe.Pointer(&table[0])), len(table))
 	}
 	return t
 }
@@ -93,9 +92,9 @@ func (t *sourceTable) wordsOf(region, first, n int) []uint64 {
 	return t.words[(region*t.sets+first)*size:][:min(n, t.sets-first)*size]
 }
 
-// group4 returns the records of the group of sets of a region that begins with first.
-func (t *sourceTable) group4(region, first int) []record4 {
-	return t.four[(region*t.sets+first)*setWays:][:min(dirtySets, t.sets-first)*setWays]
+// sets4 returns n sets of a region, or as many as there are from first on.
+func (t *sourceTable) sets4(region, first, n int) [][setWays]record4 {
+	return t.four[region*t.sets+first:][:min(n, t.sets-first)]
 }
 
 // read returns the record at a place in some of the table's words.
