@@ -42,28 +42,56 @@ func (d *Datapath) directOf(region int) iter.Seq[int] {
 // nobody's: so this comes before a lease is taken away or begins anew.
 func (d *Datapath) settleDirect() {
 	now := BootTime()
-	for region := range d.batches {
-		for i := range d.directOf(region) {
-			d.settleRecord(i, now)
+	for word := range directWords {
+		var dirty uint64
+		for region := range d.batches {
+			dirty |= atomic.LoadUint64(&d.batches[region].Direct[word])
+		}
+		for ; dirty != 0; dirty &= dirty - 1 {
+			first := (word*64 + bits.TrailingZeros64(dirty)) * listedWays
+			for way := first; way < first+listedWays; way++ {
+				d.settleWay(way, now)
+			}
 		}
 	}
 }
 
-func (d *Datapath) settleRecord(i int, now time.Duration) {
-	r, settled := &d.direct.records[i], &d.direct.details[i].Settled
-	word, counts := atomic.LoadUint64(&r.word), atomic.LoadUint64(&r.counts)
-	if word == 0 || counts == *settled {
+// settleWay adds what all regions have of a way: one sum, but where they do not have it
+// of the same source.
+func (d *Datapath) settleWay(way int, now time.Duration) {
+	var address uint32
+	var sum volume
+	for region := range d.batches {
+		i := region*directWays + way
+		r, settled := &d.direct.records[i], &d.direct.details[i].Settled
+		word, counts := atomic.LoadUint64(&r.word), atomic.LoadUint64(&r.counts)
+		if word == 0 || counts == *settled {
+			continue
+		}
+		if uint32(word) != address {
+			d.addToLease(way, address, sum, now)
+			address, sum = uint32(word), volume{}
+		}
+		more := volumeOf(counts - *settled) // neither count ever goes down
+		sum.packets += more.packets
+		sum.bytes += more.bytes
+		atomic.StoreUint64(settled, counts)
+	}
+	d.addToLease(way, address, sum, now)
+}
+
+// addToLease counts what a source lost, which was listed at a way.
+func (d *Datapath) addToLease(way int, address uint32, lost volume, now time.Duration) {
+	if lost == (volume{}) {
 		return
 	}
-	more := volumeOf(counts - *settled) // neither count ever goes down
-	atomic.StoreUint64(settled, counts)
-	lease, ok := d.blocklist.leaseNear(i%directWays, uint32(word), d.leases)
+	lease, ok := d.blocklist.leaseNear(way, address, d.leases)
 	if !ok || int(lease) >= len(d.leases) {
 		return
 	}
 	l := &d.leases[lease]
-	atomic.AddUint64(&l.Packets, more.packets)
-	atomic.AddUint64(&l.Bytes, more.bytes)
+	atomic.AddUint64(&l.Packets, lost.packets)
+	atomic.AddUint64(&l.Bytes, lost.bytes)
 	atomic.StoreUint64(&l.Last, uint64(now))
 }
 

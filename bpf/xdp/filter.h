@@ -135,7 +135,8 @@ static __always_inline __u32 ask_first(const struct control *ctl, struct batch *
 {
 	__u32 set = listed_set(ctl, address), at = 0, full, until;
 
-	touch_direct(region, set); /* while the set is on its way too */
+	if (set < 2 * LISTED_DIRECT / LISTED_WAYS)
+		touch_direct(region, set); /* while the set is on its way too */
 	until = look_up(set, address, &at, &full);
 	return until > now_of(b) >> UNTIL_SHIFT ? at + 1 : 0;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What listed sources lose, counted for their leases.
+/* What listed sources lose, counted for their leases: what direct.h leaves, when there
+ * are very many of them, or one sends packets of several classes.
  *
  * A drop is counted with others for its way of the listed sources, in one word that
  * lies close to those of other ways: of ten thousand leases that are all flooding,
