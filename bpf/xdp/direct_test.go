@@ -3,6 +3,7 @@ package xdp
 import (
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"net/netip"
 	"os"
 	"runtime"
@@ -207,6 +208,24 @@ func TestDirectCounts(t *testing.T) {
 			l.leases[listedSource(1)] = 0
 			l.send(1, syn, classSYN)
 		}},
+		{"a full record", func(l *ledger) {
+			const more = 1 << (byteBits - 1) // bytes
+			l.list(0, 1)
+			l.send(0, syn, classSYN)
+			for region := range l.batches {
+				for i := range l.directOf(region) {
+					if r := &l.Datapath.direct.records[i]; r.word != 0 {
+						r.counts += more
+					}
+				}
+			}
+			c := l.packets[listedSource(0)]
+			c.Bytes += more
+			l.packets[listedSource(0)] = c
+			for range 50 {
+				l.send(0, syn, classSYN)
+			}
+		}},
 		{"expiry", func(l *ledger) {
 			l.list(0, 2)
 			e := dropOf(listedSource(0))
@@ -394,5 +413,25 @@ func TestDirectCountsOnEveryCPU(t *testing.T) {
 	v, err := r.Verdicts(0)
 	if err != nil || counted != want || dropped != want || leases != want || v["drop_source"] != want || want == 0 {
 		t.Errorf("counted %d packets, %d dropped, %d for leases, verdicts %v, want %d; %v", counted, dropped, leases, v, want, err)
+	}
+}
+
+// TestDirectPortPairs: the port pairs of a source are noted also while it is dropped.
+func TestDirectPortPairs(t *testing.T) {
+	for _, c := range []struct{ ports, least, most int }{{1, 1, 1}, {2, 1, 2}, {4000, 40, 64}} {
+		l := newLedger(t, Config{})
+		l.list(0, 1)
+		for i := range 600 {
+			// Each for several packets: one in a few is looked at.
+			f := ethernet(0x0800).ipv4("198.18.0.0", "198.51.100.1", 17, 0).udp(uint16(1000+i/3%c.ports), 53, 8)
+			l.send(0, f, classUDP)
+		}
+		w := l.drain()
+		if n := bits.OnesCount64(w.Sources.At(0).PortPairs); n < c.least || n > c.most {
+			t.Errorf("%d bits for %d ports", n, c.ports)
+		}
+		if got := l.direct(); got != 2 {
+			t.Errorf("%d records, want one of packets and one of ports", got)
+		}
 	}
 }

@@ -30,16 +30,15 @@ static __always_inline __u64 *listed_count_at(__u32 way)
 	return c ? &c->of[way % LISTED_WAYS] : 0;
 }
 
-/* Loads the records of a set's ways, and waits for nothing. */
+/* Loads the records of a set's ways, or the line with the first of them, which most
+ * sources have; and waits for nothing. */
 static __always_inline void touch_direct(__u32 region, __u32 set)
 {
-	__u32 i = region * LISTED_DIRECT + (set * LISTED_WAYS & (LISTED_DIRECT - 1)), j = i + LISTED_WAYS / 2;
-	volatile half *r = bpf_map_lookup_elem(&listed_sources, &i), *s = bpf_map_lookup_elem(&listed_sources, &j);
+	__u32 i = region * LISTED_DIRECT + (set * LISTED_WAYS & (LISTED_DIRECT - 1));
+	volatile half *r = bpf_map_lookup_elem(&listed_sources, &i);
 
 	if (r)
 		*r;
-	if (s)
-		*s;
 }
 
 /* Moves the count of a way to its lease. */
