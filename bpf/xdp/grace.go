@@ -19,24 +19,55 @@ import (
 // The kernel can tell with membarrier, but takes two ticks of its clock for it: 8 ms.
 // Programs run with softirqs off, which no thread can interrupt; so they have also ended
 // on a CPU on which a thread of ours has run meanwhile, and being on each once takes less
-// than a millisecond. Where a CPU has no time for it the kernel is faster, so both try.
+// than a millisecond. Where a CPU has no time for it, the kernel is asked after all.
 type grace struct {
 	visiting atomic.Bool // some thread is, maybe for an earlier wait
 }
 
+// visitTime is how long a thread may take to be on every CPU before the kernel is asked.
+// Not at once: that call would keep a CPU's worth of goroutines from running.
+const visitTime = 2 * time.Millisecond
+
 // wait returns when no CPU runs a program that began before the call.
 func (g *grace) wait() error {
-	ended := make(chan error, 2)
-	go func() { ended <- membarrier() }()
-	if canVisit() && g.visiting.CompareAndSwap(false, true) {
-		go func() {
-			defer g.visiting.Store(false)
-			if visitCPUs() == nil {
-				ended <- nil
-			} // else membarrier is waited for
-		}()
+	visited := g.visit()
+	if visited == nil {
+		return membarrier()
 	}
-	return <-ended
+	select {
+	case err := <-visited:
+		if err != nil {
+			return membarrier()
+		}
+		return nil
+	case <-time.After(visitTime):
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- membarrier() }()
+	select {
+	case err := <-ended:
+		return err
+	case err := <-visited:
+		if err != nil {
+			return <-ended
+		}
+		return nil
+	}
+}
+
+// visit sends a thread to every CPU; it says when it has been there, or that it is not
+// let. It returns nil if an earlier one is not back, or it would tell nothing.
+func (g *grace) visit() (visited chan error) {
+	if !canVisit() || !g.visiting.CompareAndSwap(false, true) {
+		return nil
+	}
+	visited = make(chan error, 1)
+	go func() {
+		err := visitCPUs()
+		g.visiting.Store(false)
+		visited <- err
+	}()
+	return visited
 }
 
 // membarrier waits for a grace period of the kernel's.
