@@ -39,10 +39,23 @@ static __always_inline void count_verdict(__u32 region, __u32 slot, __u32 reason
 		v->by_reason[reason & (NUM_REASONS - 1)] += packets;
 }
 
+/* What is noted at n. The compiler is to know neither n, or it would leave out the
+ * bound that the verifier needs, nor how this is found: it would find it again for
+ * every field. */
+static __always_inline struct noted *noted_at(struct batch *b, __u32 n)
+{
+	struct noted *e;
+
+	asm volatile("" : "+r"(n));
+	e = &b->noted[n & (BATCH - 1)];
+	asm volatile("" : "+r"(e));
+	return e;
+}
+
 /* Where the next packet is noted. */
 static __always_inline struct noted *next_of(struct batch *b)
 {
-	return &b->noted[b->n & (BATCH - 1)];
+	return noted_at(b, b->n);
 }
 
 /* The hash of a source of IPv4 on an interface. */
@@ -151,7 +164,7 @@ __noinline int count_sources(__u32 region)
 	b->paired = 0;
 #pragma clang loop unroll(disable)
 	for (int n = 0; n < BATCH; n++)
-		if (!place_any(region, b, &b->noted[n], n))
+		if (!place_any(region, b, noted_at(b, n), n))
 			b->missed |= 1U << n;
 	return 0;
 }
@@ -209,7 +222,7 @@ static __always_inline __u64 source_bit(const struct noted *e)
 
 /* Counts what became of the packets, and for which target they were. Most are of one
  * kind for one target, as the packet before: such a run is added up first. */
-__noinline int count_outcomes(__u32 region)
+static __always_inline int count_outcomes(__u32 region)
 {
 	struct batch *b = batch_at(region);
 	__u64 packets = 0, bytes = 0, bits = 0, telling;
@@ -217,11 +230,11 @@ __noinline int count_outcomes(__u32 region)
 
 	if (!b)
 		return 0;
-	first = &b->noted[b->kept & (BATCH - 1)];
+	first = noted_at(b, b->kept);
 	telling = telling_bits(&first->packet);
 #pragma clang loop unroll(disable)
 	for (int n = 0; n < BATCH; n++) {
-		const struct noted *e = &b->noted[n];
+		const struct noted *e = noted_at(b, n);
 
 		if (n < ANEW(b->kept))
 			continue;
@@ -231,7 +244,7 @@ __noinline int count_outcomes(__u32 region)
 			bytes = 0;
 			bits = 0;
 			b->first = n;
-			first = &b->noted[ANEW(b->first) & (BATCH - 1)];
+			first = noted_at(b, ANEW(b->first));
 			telling = telling_bits(&first->packet);
 		}
 		packets += as_half(&e->packet.length) >> 32;
@@ -405,7 +418,7 @@ static __always_inline void note(__u32 region, struct batch *b, struct noted *e,
 
 	if (is_grouped(p))
 		set_half(&p->src, 1, 0);
-	if (n > b->kept && join(&b->noted[(n - 1) & (BATCH - 1)], e, what))
+	if (n > b->kept && join(noted_at(b, n - 1), e, what))
 		return;
 	*what_of(e) = what;
 	e->set = first_set(region, b, e);

@@ -9,7 +9,7 @@ import (
 const (
 	setWays     = 4
 	keyShift4   = 32
-	keyUsed     = 1 << 15
+	keyUsed     = 1<<15 | 1<<13
 	keyRetired  = 1 << 14
 	keyFamily6  = 1 << 16 // here only
 	slotMask    = MaxSlots - 1

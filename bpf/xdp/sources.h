@@ -70,7 +70,7 @@ static __always_inline struct totals *totals_of(__u32 region)
 	return bpf_map_lookup_elem(&interface_totals, &i);
 }
 
-#define KEY_USED 0x8000
+#define KEY_USED 0xa000	   /* two bits: see find_way */
 #define KEY_RETIRED 0x4000 /* full: counts no more */
 #define KIND_SHIFT 6	   /* below it: the slot */
 #define KIND_DROPPED 8
@@ -81,6 +81,9 @@ static __always_inline struct totals *totals_of(__u32 region)
  * ones, and a flood of sources with a packet each must not fill the table twice. */
 #define PAIRS_FROM 16
 #define PAIRS_OF 4 /* one in so many packets is looked at */
+/* Up to this packet; then one in BATCH. Of a source with enough different pairs, 32 are
+ * noted by then. */
+#define PAIRS_TO 512
 /* 2^64 over the golden ratio: neighbours get different bits. */
 #define PAIR_MULTIPLIER 0x9e3779b97f4a7c15ULL
 
@@ -125,8 +128,9 @@ static __always_inline void mark_dirty(__u32 region, const struct noted *e, int 
  * verifier would follow each.
  *
  * For IPv4, address and key are one word of 48 bits, whose uppermost says that it is
- * in use. So it is also the uppermost of the difference to a free record; and of
- * what is one less than no difference. */
+ * in use. So it is also the uppermost of the difference to a free record, even if one
+ * is subtracted, because in a key another bit is always set as well; and of what is
+ * one less than no difference. */
 static __always_inline __u32 find_way(const half *set, const struct noted *e, __u64 key, int words)
 {
 	const struct address *a = &e->packet.src;
@@ -139,7 +143,7 @@ static __always_inline __u32 find_way(const half *set, const struct noted *e, __
 
 		if (words == WORDS4) {
 			difference = r[0] ^ own;
-			found |= ((difference - 1) | difference) >> (47 - w) & (1U << w);
+			found |= (difference - 1) >> (47 - w) & (1U << w);
 		} else {
 			difference = (r[0] ^ half_of(a, 0)) | (r[1] ^ half_of(a, 1)) | (r[2] ^ key);
 			found |= (is_zero(difference) | is_zero(r[2])) << w;
@@ -188,7 +192,8 @@ static __always_inline int place(__u32 region, struct batch *b, struct noted *e,
 	sum = r[words - 1] += (__u64)e->packet.packets << PACKETS_SHIFT | e->packet.length;
 	if (sum & FULL)
 		*key_word(r, words) |= (__u64)KEY_RETIRED << (words == WORDS4 ? KEY_SHIFT4 : 0);
-	if (!(n & (PAIRS_OF - 1)) && sum >> PACKETS_SHIFT > PAIRS_FROM && e->packet.ports)
+	if (!(n & (PAIRS_OF - 1)) && sum >> PACKETS_SHIFT > PAIRS_FROM && e->packet.ports &&
+	    (!n || sum >> PACKETS_SHIFT <= PAIRS_TO))
 		b->paired |= 1U << n;
 	return 1;
 }

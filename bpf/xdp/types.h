@@ -46,8 +46,8 @@ static __always_inline int is_drop(__u32 reason)
 }
 
 /* One kind of packets of one source in one window, on one CPU; sources.h tells
- * the idea. The key is: in use (bit 15), retired (14), kind (10 to 6), slot (5 to
- * 0). The upper 24 bits of packets_bytes count packets, the lower 40 bytes. */
+ * the idea. The key is: in use (bits 15 and 13), retired (14), kind (10 to 6), slot
+ * (5 to 0). The upper 24 bits of packets_bytes count packets, the lower 40 bytes. */
 struct source4 {
 	__u32 address;
 	__u32 key;

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weir-net/weir/loadtest/bench/peers"
 	"github.com/weir-net/weir/loadtest/bench/results"
 	"github.com/weir-net/weir/loadtest/bench/testrun"
 )
@@ -24,6 +25,9 @@ type Config struct {
 	Bin     string // directory of the binaries
 	Log     io.Writer
 }
+
+// records is how many records per CPU a flat table has that has room for Entries.
+func (c Config) records() int { return peers.RecordsPerSource * c.Entries }
 
 // experiment is one entry of the plan.
 type experiment struct {

@@ -36,7 +36,7 @@ func flood(ctx context.Context, c Config) (tables []results.Experiment, err erro
 	if err := b.addPeers(c.Entries, [][2]string{nothing, {rowFloor, "flat_batch"}, {rowStock, "lru_percpu"}, {rowKOne, "kone"}}); err != nil {
 		return nil, err
 	}
-	if _, err := b.addWeir(rowWeir, xdp.Config{SourceWays: c.Entries}, testrun.SYN()); err != nil {
+	if _, err := b.addWeir(rowWeir, xdp.Config{SourceWays: c.records()}, testrun.SYN()); err != nil {
 		return nil, err
 	}
 	small, err := b.addWeir(rowDefault, xdp.Config{}, testrun.SYN())

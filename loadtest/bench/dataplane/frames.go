@@ -33,7 +33,7 @@ func frames(ctx context.Context, c Config) (tables []results.Experiment, err err
 		row   string
 		frame testrun.Frame
 	}{{rowSYN, testrun.SYN()}, {rowUDP, testrun.UDP()}, {rowVLAN, testrun.VLAN()}, {rowSYN6, testrun.SYN6()}} {
-		if _, err := b.addWeir(f.row, xdp.Config{SourceWays: c.Entries}, f.frame); err != nil {
+		if _, err := b.addWeir(f.row, xdp.Config{SourceWays: c.records()}, f.frame); err != nil {
 			return nil, err
 		}
 	}

@@ -110,7 +110,7 @@ type loaded struct {
 // open loads it and returns how many leases per second that were.
 func (l loaded) open(c Config) (rate float64, err error) {
 	capacity := max(defaultLeases, len(l.entries))
-	w, err := testrun.OpenWeir(xdp.Config{SourceWays: c.Entries, MaxLeases: capacity})
+	w, err := testrun.OpenWeir(xdp.Config{SourceWays: c.records(), MaxLeases: capacity})
 	if err != nil {
 		return 0, err
 	}

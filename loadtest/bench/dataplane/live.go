@@ -57,11 +57,11 @@ func live(ctx context.Context, c Config) (tables []results.Experiment, err error
 		return nil, err
 	}
 	b.closers = append(b.closers, func() error { set.Close(); return nil })
-	w, err := b.addWeir(rowNative, xdp.Config{SourceWays: c.Entries, MaxLeases: 2 * blockedSources}, testrun.SYN())
+	w, err := b.addWeir(rowNative, xdp.Config{SourceWays: c.records(), MaxLeases: 2 * blockedSources}, testrun.SYN())
 	if err != nil {
 		return nil, err
 	}
-	tcx, err := b.openTCX(rowTCX, xdp.Config{SourceWays: c.Entries})
+	tcx, err := b.openTCX(rowTCX, xdp.Config{SourceWays: c.records()})
 	if err != nil {
 		return nil, err
 	}

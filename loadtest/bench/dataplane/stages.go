@@ -82,7 +82,8 @@ func stages(ctx context.Context, c Config) (tables []results.Experiment, err err
 	t := results.Experiment{
 		ID: "stages", Title: "Cost per packet by number of sources, empty filter", Unit: "net ns per packet", Versus: rowFloor,
 		Method: "Every packet is a TCP SYN from a source picked at random. Every program has room for " +
-			count(uint32(c.Entries)) + " sources, the flat tables per CPU.",
+			count(uint32(c.Entries)) + " sources: the kernel's maps as many entries for all CPUs, the flat tables twice as many records per CPU, " +
+			"because with as many as sources every fifth would find its set full.",
 	}
 	var b bench
 	defer func() { err = errors.Join(err, b.close()) }()
@@ -93,7 +94,7 @@ func stages(ctx context.Context, c Config) (tables []results.Experiment, err err
 	if err != nil {
 		return nil, err
 	}
-	if _, err := b.addWeir(rowWeir, xdp.Config{SourceWays: c.Entries}, testrun.SYN()); err != nil {
+	if _, err := b.addWeir(rowWeir, xdp.Config{SourceWays: c.records()}, testrun.SYN()); err != nil {
 		return nil, err
 	}
 	counts := []uint32{1, 1000, 10_000, 100_000, 1_000_000, 16_000_000}
@@ -125,7 +126,7 @@ func measure(ctx context.Context, c Config, b *bench, from sources, t *results.E
 			if err := s.Choose(from.first, from.count); err != nil {
 				return err
 			}
-			return s.Settle(min(from.count, 2*uint32(c.Entries))) // every source, or as many as there is room for
+			return s.Settle(min(from.count, 2*uint32(c.records()))) // every source, or more than there is room for
 		})
 		return err
 	})

@@ -17,6 +17,10 @@ type Set struct{ coll *ebpf.Collection }
 // waysPerSet is WAYS of peers.bpf.c.
 const waysPerSet = 4
 
+// RecordsPerSource is how many records a flat table needs for each source that it has
+// room for: with no more than there are sources, a fifth would find its set full.
+const RecordsPerSource = 2
+
 // Load loads the peers with room for so many sources each, rounded up to a power
 // of two: the flat tables per CPU, the kernel's hash maps for all CPUs.
 func Load(sources int) (*Set, error) {
@@ -32,8 +36,9 @@ func Load(sources int) (*Set, error) {
 	for _, name := range []string{"lru", "hash", "blocked"} {
 		spec.Maps[name].MaxEntries = entries
 	}
-	spec.Maps["sets"].MaxEntries = uint32(cpus) * entries / waysPerSet
-	if err := spec.Variables["sets_per_cpu"].Set(entries / waysPerSet); err != nil {
+	sets := RecordsPerSource * entries / waysPerSet
+	spec.Maps["sets"].MaxEntries = uint32(cpus) * sets
+	if err := spec.Variables["sets_per_cpu"].Set(sets); err != nil {
 		return nil, fmt.Errorf("sizing the flat table: %w", err)
 	}
 	if err := spec.Variables["seed"].Set(rand.Uint64()); err != nil {
