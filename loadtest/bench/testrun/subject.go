@@ -114,13 +114,18 @@ func (s *Subject) Walk(packets uint32) error {
 // two, and has forgotten what it needed before after as many as it remembers.
 const settling = 6
 
+// perWindow is how many packets such a window has, if there are not more sources: as a
+// quarter of a second has at 16 million a second. Of a source that sends more than a few
+// more is noted, for which there has to be room.
+const perWindow = 4_000_000
+
 // Settle is Walk for programs that adapt to their traffic: windows of it come before
 // and are drained, as a probe does all the time, so that the tables are those of a
-// flood that lasts. It leaves a window open that has seen so many packets.
-func (s *Subject) Settle(packets uint32) error {
+// flood that lasts. It leaves a window open that has seen each source.
+func (s *Subject) Settle(sources uint32) error {
 	if s.end != nil {
 		for range settling {
-			if err := s.Walk(packets); err != nil {
+			if err := s.Walk(max(sources, perWindow)); err != nil {
 				return err
 			}
 			if err := s.end(); err != nil {
@@ -128,7 +133,7 @@ func (s *Subject) Settle(packets uint32) error {
 			}
 		}
 	}
-	return s.Walk(packets)
+	return s.Walk(sources)
 }
 
 // Run sends packets from random sources and returns the CPU time and the number
