@@ -42,7 +42,8 @@ func supported() []feature {
 	return list
 }
 
-// membarrier is how a drain waits for a grace period; without it, it sleeps.
+// membarrier is how a drain waits where its thread may not visit every CPU; without
+// it, it sleeps.
 func membarrier() error {
 	const global = 1
 	if _, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, global, 0, 0); errno != 0 {
