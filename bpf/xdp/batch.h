@@ -151,7 +151,7 @@ __noinline int count_other(__u32 region, __u32 n)
 
 /* Counts every packet in its set, or says that it is full. The loop that loads the
  * lines is as short as can be: the CPU must see all the loads at once. */
-__noinline int count_sources(__u32 region)
+static __always_inline int count_sources(__u32 region)
 {
 	struct batch *b = batch_at(region);
 
