@@ -106,6 +106,9 @@ func (d *Datapath) put(e *Entry, k *matchKey) error {
 		renewal := l.Wanted == uint8(e.Action) && l.Interfaces == e.Interfaces
 		if !renewal {
 			d.settleDirect()
+			if s == stageListed {
+				d.disown(k.source[0])
+			}
 		}
 		d.writeLease(i, e, k, renewal)
 		if s == stageListed {
@@ -267,7 +270,9 @@ func (d *Datapath) unpublish(m Match, s stage) error {
 // unlist removes a single source from its set, or from the map for those whose
 // sets are full; those that have room then move up.
 func (d *Datapath) unlist(m Match, i uint32) error {
-	moved, wasListed := d.blocklist.remove(words(m.Source.Addr())[0], i, d.leases)
+	word := words(m.Source.Addr())[0]
+	d.disown(word)
+	moved, wasListed := d.blocklist.remove(word, i, d.leases)
 	d.table.counts.exactAny -= len(moved)
 	if wasListed {
 		return d.leaveExact(moved)

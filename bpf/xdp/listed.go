@@ -75,6 +75,27 @@ func (b *weirBatch) eachListed(f func(*weirNoted)) {
 	}
 }
 
+// disown ends what is counted for the lease of a listed source, which is to go or to
+// begin anew: what was dropped is counted for it or, if it is in a buffer, for none.
+// Packets that come meanwhile may count for the next.
+func (d *Datapath) disown(word uint32) {
+	s, w := d.blocklist.find(word)
+	if w < 0 {
+		return
+	}
+	d.blocklist.settle(d.leases, s, w, BootTime())
+	listed := s*listedWays + uint32(w) + 1
+	for i := range d.batches {
+		b := &d.batches[i]
+		if atomic.LoadUint32(&b.Listed) == 0 {
+			continue
+		}
+		b.eachListed(func(e *weirNoted) {
+			atomic.CompareAndSwapUint32(&e.Listed, listed, 0) // it may be another packet by now
+		})
+	}
+}
+
 // countListed counts for their leases what the ways counted, and what the drained
 // buffers still held.
 func (d *Datapath) countListed(half int) {

@@ -137,6 +137,50 @@ func TestListedDropsAreCounted(t *testing.T) {
 	})
 }
 
+// TestListedLeaseBeginsAnew: what a listed source lost is not counted for the lease that
+// comes after, be it of the same source or of another at its place, wherever it waits.
+func TestListedLeaseBeginsAnew(t *testing.T) {
+	onOneCPU(t)
+	r := newRig(t, Config{})
+	m := Match{Source: netip.MustParsePrefix("203.0.113.9/32")}
+	tcp := ethernet(0x0800).ipv4("203.0.113.9", "198.51.100.1", 6, 0).tcp(1000, 80, flagSYN)
+	udp := ethernet(0x0800).ipv4("203.0.113.9", "198.51.100.1", 17, 0).udp(1000, 53, 8)
+	for _, again := range []func(){
+		func() { r.put(Entry{Match: m, Action: ActionRateLimit, PPS: 1000, Interfaces: ^uint64(0)}) },
+		func() { r.put(Entry{Match: m, Action: ActionDrop, Interfaces: 1}) },
+		func() {
+			if _, err := r.Delete([]Match{m}); err != nil {
+				t.Fatal(err)
+			}
+			r.put(Entry{Match: m, Action: ActionDrop, Interfaces: ^uint64(0)})
+		},
+	} {
+		for _, waiting := range []int{1, 40} { // in the buffer, and in part counted from there
+			r.put(Entry{Match: m, Action: ActionDrop, Interfaces: ^uint64(0)})
+			r.run(0, tcp, 1) // counted at once; so that other classes are not
+			for i := range uint16(waiting) {
+				binary.BigEndian.PutUint16(udp[34:], i)
+				r.run(0, udp, 1)
+			}
+			if got, _ := r.Drops(m); got.Packets != uint64(1+waiting) {
+				t.Fatalf("%d packets are counted, want %d", got.Packets, 1+waiting)
+			}
+			again()
+			if got, _ := r.Drops(m); got.Packets != 0 || got.Bytes != 0 {
+				t.Errorf("the lease begins with %d packets and %d bytes", got.Packets, got.Bytes)
+			}
+			r.drain()
+			r.Commit()
+			if got, _ := r.Drops(m); got.Packets != 0 || got.Bytes != 0 {
+				t.Errorf("after the window it has %d packets and %d bytes", got.Packets, got.Bytes)
+			}
+			if _, err := r.Delete([]Match{m}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 // TestLeasesChangeUnderTraffic puts and deletes leases while packets pass: those of
 // a lease that stays are dropped and those of none pass, every single one.
 func TestLeasesChangeUnderTraffic(t *testing.T) {
