@@ -131,7 +131,7 @@ type Counters struct {
 type Source struct {
 	Address netip.Addr
 	Counters
-	PortPairs uint64 // bitmap of a hash of (source port, destination port), from about the 17th packet of a class on
+	PortPairs uint64 // bitmap of a hash of (source port, destination port), from about the 17th packet of UDP and the 129th of another class on
 }
 
 // Target is traffic of one class to one destination and port.

@@ -77,9 +77,12 @@ static __always_inline struct totals *totals_of(__u32 region)
 #define KIND_PAIRS 16 /* not packets but a bitmap of port pairs */
 #define PACKETS_SHIFT 40
 #define FULL (1ULL << 63 | 1ULL << 39) /* half of what either count can hold */
-/* Port pairs are noted from this packet on: the rules ask for 32 different
- * ones, and a flood of sources with a packet each must not fill the table twice. */
+/* Port pairs are noted from this packet on: the rules ask for 32 different ones, and a
+ * flood of sources with a packet each must not fill the table twice. The rules ask of UDP;
+ * of what else a source sends, and that is floods of SYN as well as scans, they are noted
+ * once it sends so much that there cannot be many such sources. */
 #define PAIRS_FROM 16
+#define PAIRS_FROM_OTHER 128
 #define PAIRS_OF 4 /* one in so many packets is looked at */
 /* Up to this packet; then one in BATCH. Of a source with enough different pairs, 32 are
  * noted by then. */
@@ -145,8 +148,10 @@ static __always_inline __u32 find_way(const half *set, const struct noted *e, __
 			difference = r[0] ^ own;
 			found |= (difference - 1) >> (47 - w) & (1U << w);
 		} else {
-			difference = (r[0] ^ half_of(a, 0)) | (r[1] ^ half_of(a, 1)) | (r[2] ^ key);
-			found |= (is_zero(difference) | is_zero(r[2])) << w;
+			__u64 other = r[2] ^ key; /* in use, a record has the uppermost bit of key too */
+
+			difference = (r[0] ^ half_of(a, 0)) | (r[1] ^ half_of(a, 1)) | other;
+			found |= (is_zero(difference) | (other >> 15 & 1)) << w;
 		}
 	}
 	/* The lowest bit of found, from a table of 16 nibbles. */
@@ -172,6 +177,15 @@ static __always_inline void claim(half *r, const struct noted *e, __u64 key, int
 	r[words - 1] = 0;
 }
 
+/* Is the port pair to be noted of packet n of a batch, which is so many packets into the
+ * source's record? */
+static __always_inline int are_pairs_wanted(const struct packet *p, __u64 packets, int n)
+{
+	__u64 from = p->class == CLASS_UDP ? PAIRS_FROM : PAIRS_FROM_OTHER;
+
+	return packets > from && p->ports && (!n || packets <= PAIRS_TO);
+}
+
 /* Counts noted[n] in its set. Returns 0 when that is full. */
 static __always_inline int place(__u32 region, struct batch *b, struct noted *e, int n, int words)
 {
@@ -192,8 +206,7 @@ static __always_inline int place(__u32 region, struct batch *b, struct noted *e,
 	sum = r[words - 1] += (__u64)e->packet.packets << PACKETS_SHIFT | e->packet.length;
 	if (sum & FULL)
 		*key_word(r, words) |= (__u64)KEY_RETIRED << (words == WORDS4 ? KEY_SHIFT4 : 0);
-	if (!(n & (PAIRS_OF - 1)) && sum >> PACKETS_SHIFT > PAIRS_FROM && e->packet.ports &&
-	    (!n || sum >> PACKETS_SHIFT <= PAIRS_TO))
+	if (!(n & (PAIRS_OF - 1)) && are_pairs_wanted(&e->packet, sum >> PACKETS_SHIFT, n))
 		b->paired |= 1U << n;
 	return 1;
 }

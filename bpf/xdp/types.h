@@ -213,8 +213,7 @@ struct slot {
 
 /* The control page: read once per packet, written by the probe through mmap. */
 struct control {
-	__u32 zero; /* always, which the verifier does not know */
-	__u32 pad;
+	__u64 pad;   /* so that the layout is where all layouts have it */
 	__u32 epoch; /* 0 or 1: which half of every counting table is written */
 	__u32 layout;
 	__u64 seed; /* of the keyed hash */

@@ -59,8 +59,7 @@ type weirBucketKey struct {
 
 type weirControl struct {
 	_                structs.HostLayout
-	Zero             uint32
-	Pad              uint32
+	Pad              uint64
 	Epoch            uint32
 	Layout           uint32
 	Seed             uint64
