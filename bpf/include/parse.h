@@ -172,15 +172,15 @@ static __always_inline int parse_ethernet(struct cursor *c, int tags)
 	return type;
 }
 
-static __always_inline __u8 tcp_class(__u8 flags)
+/* The class of TCP with these flags, without branches: which come next cannot be
+ * predicted. SYN, RST and ACK are bits 0, 1 and 3 of i. */
+static __always_inline __u32 tcp_class(__u32 flags)
 {
-	if ((flags & (TCP_FLAG_SYN | TCP_FLAG_ACK)) == TCP_FLAG_SYN)
-		return CLASS_SYN;
-	if (flags & TCP_FLAG_SYN)
-		return CLASS_SYNACK;
-	if (flags & TCP_FLAG_RST)
-		return CLASS_RST;
-	return CLASS_TCP_OTHER;
+	__u32 i = flags >> 1 & 0xb;
+	__u32 classes = CLASS_TCP_OTHER << 0 | CLASS_SYN << 2 | CLASS_RST << 4 | CLASS_SYN << 6 |
+			CLASS_TCP_OTHER << 16 | CLASS_SYNACK << 18 | CLASS_RST << 20 | CLASS_SYNACK << 22;
+
+	return classes >> 2 * i & 3;
 }
 
 typedef __u32 __attribute__((may_alias)) word;
@@ -341,17 +341,6 @@ static __always_inline int parse_network(struct cursor *c, int type, struct pack
 
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
-/* The class of TCP with these flags, as tcp_class has it, but without branches: which
- * flags come next cannot be predicted. SYN, RST and ACK are bits 0, 1 and 3 of i. */
-static __always_inline __u32 class_of_flags(__u32 flags)
-{
-	__u32 i = flags >> 1 & 0xb;
-	__u32 classes = CLASS_TCP_OTHER << 0 | CLASS_SYN << 2 | CLASS_RST << 4 | CLASS_SYN << 6 |
-			CLASS_TCP_OTHER << 16 | CLASS_SYNACK << 18 | CLASS_RST << 20 | CLASS_SYNACK << 22;
-
-	return classes >> 2 * i & 3;
-}
-
 /* Parses what nearly every frame is, with hardly a branch: at most one VLAN tag,
  * IP without options, extensions and fragments, a whole header of TCP, or of UDP
  * with some payload. Returns 0 when it is anything else: that is for parse_network. */
@@ -394,7 +383,7 @@ static __always_inline int parse_plain(const struct cursor *c, struct packet *p,
 		return 0;
 	}
 	if (protocol == PROTO_TCP)
-		rest |= PROTO_TCP << 8 | (__u32)l4[13] << 16 | class_of_flags(l4[13]) << 24;
+		rest |= PROTO_TCP << 8 | (__u32)l4[13] << 16 | tcp_class(l4[13]) << 24;
 	else if (protocol == PROTO_UDP)
 		rest |= PROTO_UDP << 8 | CLASS_UDP << 24;
 	else

@@ -109,9 +109,10 @@ static __always_inline void touch_any(const struct noted *e)
 		touch(e, WORDS6);
 }
 
-/* The passes over the buffer are global functions, which the verifier looks at
- * once and by themselves; and what they find out goes to the buffer, not to a
- * variable, of which it would follow every value. So they read it there anew. */
+/* The flush, and what of it few batches need, are global functions, which the verifier
+ * looks at once and by themselves; and what their passes over the buffer find out goes to
+ * the buffer, not to a variable, of which it would follow every value. So they read it
+ * there anew. */
 #define ANEW(member) (*(volatile __u32 *)&(member))
 
 /* Counts packet n, whose source found no place. */
@@ -151,12 +152,8 @@ __noinline int count_other(__u32 region, __u32 n)
 
 /* Counts every packet in its set, or says that it is full. The loop that loads the
  * lines is as short as can be: the CPU must see all the loads at once. */
-static __always_inline int count_sources(__u32 region)
+static __always_inline void count_sources(__u32 region, struct batch *b)
 {
-	struct batch *b = batch_at(region);
-
-	if (!b)
-		return 0;
 #pragma clang loop unroll_count(4)
 	for (int n = 0; n < BATCH; n++)
 		touch_any(&b->noted[n]);
@@ -166,7 +163,6 @@ static __always_inline int count_sources(__u32 region)
 	for (int n = 0; n < BATCH; n++)
 		if (!place_any(region, b, noted_at(b, n), n))
 			b->missed |= 1U << n;
-	return 0;
 }
 
 /* Two fields that lie in one word are loaded at once. */
@@ -222,14 +218,11 @@ static __always_inline __u64 source_bit(const struct noted *e)
 
 /* Counts what became of the packets, and for which target they were. Most are of one
  * kind for one target, as the packet before: such a run is added up first. */
-static __always_inline int count_outcomes(__u32 region)
+static __always_inline void count_outcomes(__u32 region, struct batch *b)
 {
-	struct batch *b = batch_at(region);
 	__u64 packets = 0, bytes = 0, bits = 0, telling;
 	const struct noted *first;
 
-	if (!b)
-		return 0;
 	first = noted_at(b, b->kept);
 	telling = telling_bits(&first->packet);
 #pragma clang loop unroll(disable)
@@ -252,7 +245,6 @@ static __always_inline int count_outcomes(__u32 region)
 		bits |= source_bit(e);
 	}
 	count_run(region, first, packets, bytes, bits);
-	return 0;
 }
 
 /* Keeps the packets whose first set was full for the next batch, so that the misses
@@ -331,8 +323,8 @@ __noinline int flush(__u32 region)
 
 	if (!b)
 		return 0;
-	count_sources(region);
-	count_outcomes(region);
+	count_sources(region, b);
+	count_outcomes(region, b);
 	if (b->paired)
 		note_pairs(region);
 	if (b->listed)

@@ -15,10 +15,6 @@
 
 #include "batch.h"
 
-/* Port pairs are noted of so many packets of a source, from PAIRS_FROM on: in the bitmap of
- * 64 they would be no more if more were looked at. */
-#define PAIRS_DIRECT 512
-
 /* Returns the record of a way of the listed sources, counted from the first set. Of
  * other sizes of the sets other ways have the same record: the address in it tells. */
 static __always_inline half *direct_record(__u32 region, __u32 way, __u32 *place)
@@ -88,7 +84,7 @@ static __always_inline int count_directly(__u32 region, struct batch *b, struct 
 		return 0;
 	sum = r[1] += (__u64)e->packet.packets << PACKETS_SHIFT | e->packet.length;
 	sum >>= PACKETS_SHIFT;
-	if (sum - PAIRS_FROM < PAIRS_DIRECT && !(sum & (PAIRS_OF - 1)) && e->packet.ports)
+	if (!(sum & (PAIRS_OF - 1)) && are_pairs_wanted(&e->packet, sum, 1))
 		note_direct_pair(place, e->packet.ports);
 	count_in_run(region, b, e, what);
 	return 1;
