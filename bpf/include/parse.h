@@ -341,14 +341,33 @@ static __always_inline int parse_network(struct cursor *c, int type, struct pack
 
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
+/* Fills in what a packet is but for its addresses. Returns 0 when it is neither of TCP
+ * nor of UDP. */
+static __always_inline int parse_plain_transport(const __u8 *l4, struct packet *p, int family, __u32 protocol,
+						 __u32 length)
+{
+	__u32 rest = family;
+
+	if (protocol == PROTO_TCP)
+		rest |= PROTO_TCP << 8 | (__u32)l4[13] << 16 | tcp_class(l4[13]) << 24;
+	else if (protocol == PROTO_UDP)
+		rest |= PROTO_UDP << 8 | CLASS_UDP << 24;
+	else
+		return 0;
+	/* At once: what is written in pieces is slow to read as a word. */
+	p->length = length;
+	p->packets = 1;
+	p->ports = ports_at(l4);
+	*(word *)&p->family = rest;
+	return 1;
+}
+
 /* Parses what nearly every frame is, with hardly a branch: at most one VLAN tag,
  * IP without options, extensions and fragments, a whole header of TCP, or of UDP
  * with some payload. Returns 0 when it is anything else: that is for parse_network. */
 static __always_inline int parse_plain(const struct cursor *c, struct packet *p, __u32 length)
 {
 	struct ethernet_header *eth = c->pos;
-	__u32 rest, protocol;
-	__u8 *l4;
 
 	if (unlikely((void *)eth + PLAIN4 > c->end))
 		return 0;
@@ -362,36 +381,20 @@ static __always_inline int parse_plain(const struct cursor *c, struct packet *p,
 
 		if (unlikely(ip->version_ihl != 0x45 || ip->fragment & bpf_htons(0x1fff)))
 			return 0;
-		rest = 4;
-		protocol = ip->protocol;
 		set_half(&p->src, 0, ip->src);
 		set_half(&p->src, 1, 0);
 		set_half(&p->dst, 0, ip->dst);
 		set_half(&p->dst, 1, 0);
-		l4 = (void *)(ip + 1);
-	} else if (eth->type == bpf_htons(ETHERTYPE_IPV6)) {
+		return parse_plain_transport((void *)(ip + 1), p, 4, ip->protocol, length);
+	}
+	if (eth->type == bpf_htons(ETHERTYPE_IPV6)) {
 		struct ipv6_header *ip = (void *)(eth + 1);
 
 		if (unlikely((void *)eth + PLAIN6 > c->end || ip->version_class >> 4 != 6))
 			return 0;
-		rest = 6;
-		protocol = ip->next;
 		p->src = ip->src;
 		p->dst = ip->dst;
-		l4 = (void *)(ip + 1);
-	} else {
-		return 0;
+		return parse_plain_transport((void *)(ip + 1), p, 6, ip->next, length);
 	}
-	if (protocol == PROTO_TCP)
-		rest |= PROTO_TCP << 8 | (__u32)l4[13] << 16 | tcp_class(l4[13]) << 24;
-	else if (protocol == PROTO_UDP)
-		rest |= PROTO_UDP << 8 | CLASS_UDP << 24;
-	else
-		return 0;
-	/* At once: what is written in pieces is slow to read as a word. */
-	p->length = length;
-	p->packets = 1;
-	p->ports = ports_at(l4);
-	*(word *)&p->family = rest;
-	return 1;
+	return 0;
 }

@@ -42,7 +42,7 @@ static __always_inline void count_verdict(__u32 region, __u32 slot, __u32 reason
 /* What is noted at n. The compiler is to know neither n, or it would leave out the
  * bound that the verifier needs, nor how this is found: it would find it again for
  * every field. */
-static __always_inline struct noted *noted_at(struct batch *b, __u32 n)
+static __always_inline struct noted *noted_at(struct batch *b, __u64 n)
 {
 	struct noted *e;
 
@@ -52,16 +52,16 @@ static __always_inline struct noted *noted_at(struct batch *b, __u32 n)
 	return e;
 }
 
+/* What was noted before e; in front of the first is room for nothing. */
+static __always_inline struct noted *before(struct noted *e)
+{
+	return e - 1;
+}
+
 /* Where the next packet is noted. */
 static __always_inline struct noted *next_of(struct batch *b)
 {
 	return noted_at(b, b->n);
-}
-
-/* The hash of a source of IPv4 on an interface. */
-static __always_inline __u64 hash4_of(__u64 slot, __u32 address)
-{
-	return mix((slot << 32 | address) + seed);
 }
 
 static __always_inline __u64 hash_of(const struct noted *e)
@@ -70,20 +70,20 @@ static __always_inline __u64 hash_of(const struct noted *e)
 	__u64 slot = e->key & (MAX_SLOTS - 1);
 
 	if (e->packet.family == 4)
-		return hash4_of(slot, a->w[0]);
-	return mix(mix(half_of(a, 0) + seed) ^ half_of(a, 1) ^ slot << 56);
+		return mix((slot << 32 | a->w[0]) + CONSTANT(64, seed));
+	return mix(mix(half_of(a, 0) + CONSTANT(64, seed)) ^ half_of(a, 1) ^ slot << 56);
 }
 
-/* How many sets of the packet's family are hot. */
-static __always_inline __u32 hot_of(const struct batch *b, const struct noted *e)
+/* The hash of a source of IPv4 on this interface: seed4 has its number. */
+static __always_inline __u64 hash4_of(__u32 address)
 {
-	return e->packet.family == 4 ? b->hot4 : b->hot6;
+	return mix(address + CONSTANT(64, seed4));
 }
 
-/* Where the record of a packet is looked for, first. */
-static __always_inline __u32 first_set(__u32 region, const struct batch *b, const struct noted *e)
+/* Where the record of a source is looked for, first: in a hot set. */
+static __always_inline __u32 first_set(__u32 begin, __u32 hot, __u64 hash)
 {
-	return set_at(region, hash_of(e) & (hot_of(b, e) - 1), e->packet.family == 4 ? WORDS4 : WORDS6);
+	return begin + (hash & (hot - 1));
 }
 
 /* And then: in the sets that are not hot, if there are such, so that a flood that comes
@@ -93,7 +93,8 @@ static __always_inline __u32 first_set(__u32 region, const struct batch *b, cons
 static __always_inline __u32 second_set(__u32 region, const struct batch *b, const struct noted *e)
 {
 	__u64 hash = hash_of(e);
-	__u32 hot = hot_of(b, e), rest = (e->packet.family == 4 ? sets4 : sets6) - hot;
+	__u32 hot = e->packet.family == 4 ? b->hot4 : b->hot6,
+	      rest = (e->packet.family == 4 ? CONSTANT(32, sets4) : CONSTANT(32, sets6)) - hot;
 	__u32 h = (__u32)(hash >> 32) ^ (e->key >> KIND_SHIFT) * 0x9e3779b1U;
 	__u32 behind = (hash >> 32) * rest >> 32 & -hot; /* a multiple of hot */
 	__u32 near = (hash & (hot - 1)) ^ ((h & (BLOCK_SETS - 1)) | 1);
@@ -101,9 +102,10 @@ static __always_inline __u32 second_set(__u32 region, const struct batch *b, con
 	return set_at(region, hot + behind + near, e->packet.family == 4 ? WORDS4 : WORDS6);
 }
 
-static __always_inline void touch_any(const struct noted *e)
+/* Loads the lines of e's set; family 0: it may be of any. */
+static __always_inline void touch_of(const struct noted *e, int family)
 {
-	if (e->packet.family == 4)
+	if (family == 4 || e->packet.family == 4)
 		touch(e, WORDS4);
 	else
 		touch(e, WORDS6);
@@ -152,23 +154,30 @@ __noinline int count_other(__u32 region, __u32 n)
 
 /* Counts every packet in its set, or says that it is full. The loop that loads the
  * lines is as short as can be: the CPU must see all the loads at once. */
-static __always_inline void count_sources(__u32 region, struct batch *b)
+static __always_inline void count_sources_of(__u32 region, struct batch *b, int family)
 {
+	struct noted *e = b->noted;
+
 #pragma clang loop unroll_count(4)
 	for (int n = 0; n < BATCH; n++)
-		touch_any(&b->noted[n]);
+		touch_of(&b->noted[n], family);
 	b->missed = 0;
 	b->paired = 0;
 #pragma clang loop unroll(disable)
-	for (int n = 0; n < BATCH; n++)
-		if (!place_any(region, b, noted_at(b, n), n))
+	for (int n = 0; n < BATCH; n++, e++) {
+		asm volatile("" : "+r"(e));
+		if (!place_of(region, b, e, n, family))
 			b->missed |= 1U << n;
+	}
 }
 
-/* Two fields that lie in one word are loaded at once. */
-static __always_inline __u64 as_half(const void *fields)
+static __always_inline void count_sources(__u32 region, struct batch *b)
 {
-	return *(const half *)fields;
+	if (b->mixed)
+		count_sources_of(region, b, 0);
+	else
+		count_sources_of(region, b, 4);
+	b->mixed = 0;
 }
 
 static __always_inline word *what_of(const struct noted *e)
@@ -176,75 +185,82 @@ static __always_inline word *what_of(const struct noted *e)
 	return (word *)&e->key;
 }
 
-/* Counts packets like e: what became of them, and for which target they were. */
-__noinline int count_run(__u32 region, const struct noted *e, __u64 packets, __u64 bytes, __u64 source_bits)
+/* What packets have in common whose targets are the same: of the word with the ports,
+ * the bits that tell one attack from another. */
+static __always_inline __u32 telling_bits(const struct packet *p)
 {
-	struct batch *b = batch_at(region);
-
-	if (!b || !e)
-		return 0;
-	count_verdict(region, e->key & (MAX_SLOTS - 1), e->reason, packets);
-	count_target(region, b, e, packets, bytes, source_bits);
+	if (p->class == CLASS_SYN)
+		return bpf_htonl(0x0000ffff);
+	if (p->class == CLASS_SYNACK || p->class == CLASS_UDP)
+		return bpf_htonl(0xffff0000);
 	return 0;
 }
 
-/* What two packets have in common whose targets are the same: of the word with the
- * ports, those that tell one attack from another, and the family. */
-static __always_inline __u64 telling_bits(const struct packet *p)
+/* What a packet of this family has in common with a run, in one word: no reason is so
+ * great that it would need the uppermost bit. */
+static __always_inline __u32 told_by(int family, __u32 what)
 {
-	__u64 ports = 0;
-
-	if (p->class == CLASS_SYN)
-		ports = bpf_htonl(0x0000ffff);
-	else if (p->class == CLASS_SYNACK || p->class == CLASS_UDP)
-		ports = bpf_htonl(0xffff0000);
-	return 0xffULL << 32 | ports;
+	return family == 4 ? what : what | 1U << 31;
 }
 
-/* Has something else become of packet e than of o, or was it for another target? */
-static __always_inline __u64 differs(const struct noted *e, const struct noted *o, __u64 telling)
+/* Counts the run for its verdict and target, and begins another with the packet that is
+ * next_of the buffer. */
+__noinline int begin_run(__u32 region, __u32 what)
 {
-	return (half_of(&e->packet.dst, 0) ^ half_of(&o->packet.dst, 0)) |
-	       (half_of(&e->packet.dst, 1) ^ half_of(&o->packet.dst, 1)) | (as_half(&e->key) ^ as_half(&o->key)) << 32 |
-	       ((as_half(&e->packet.ports) ^ as_half(&o->packet.ports)) & telling);
-}
+	struct batch *b = batch_at(region);
+	struct run *r;
+	struct noted *e;
 
-/* One of 64 bits for the source, by its hash: how many are set says about how many
- * sources there are. */
-static __always_inline __u64 source_bit(const struct noted *e)
-{
-	return 1ULL << (as_half(&e->key) >> 32 & 63);
-}
-
-/* Counts what became of the packets, and for which target they were. Most are of one
- * kind for one target, as the packet before: such a run is added up first. */
-static __always_inline void count_outcomes(__u32 region, struct batch *b)
-{
-	__u64 packets = 0, bytes = 0, bits = 0, telling;
-	const struct noted *first;
-
-	first = noted_at(b, b->kept);
-	telling = telling_bits(&first->packet);
-#pragma clang loop unroll(disable)
-	for (int n = 0; n < BATCH; n++) {
-		const struct noted *e = noted_at(b, n);
-
-		if (n < ANEW(b->kept))
-			continue;
-		if (unlikely(differs(e, first, telling))) {
-			count_run(region, first, packets, bytes, bits);
-			packets = 0;
-			bytes = 0;
-			bits = 0;
-			b->first = n;
-			first = noted_at(b, ANEW(b->first));
-			telling = telling_bits(&first->packet);
-		}
-		packets += as_half(&e->packet.length) >> 32;
-		bytes += (__u32)as_half(&e->packet.length);
-		bits |= source_bit(e);
+	if (!b)
+		return 0;
+	r = &b->run;
+	e = next_of(b);
+	if (r->packets) {
+		count_verdict(region, r->like.key & (MAX_SLOTS - 1), r->like.reason, r->packets);
+		count_target(region, b, &r->like, r->packets, r->bytes, r->source_bits);
 	}
-	count_run(region, first, packets, bytes, bits);
+	r->packets = 0; /* it is of nobody while it changes: the probe may look */
+	asm volatile("" ::: "memory");
+	r->like = *e;
+	*what_of(&r->like) = what;
+	r->bytes = 0;
+	r->source_bits = 0;
+	r->told = told_by(e->packet.family, what);
+	r->telling = telling_bits(&e->packet);
+	b->first = b->n;
+	return 0;
+}
+
+/* Has something else become of a packet than of a run's, or was it for another target?
+ * It looks at fields as they were written: read otherwise, what was written just now
+ * takes time to get at. */
+static __always_inline __u64 is_other(const struct packet *p, int family, __u32 what, const struct run *r)
+{
+	const struct packet *q = &r->like.packet;
+	__u64 other = (half_of(&p->dst, 0) ^ half_of(&q->dst, 0)) | (told_by(family, what) ^ r->told) |
+		      ((p->ports ^ q->ports) & r->telling);
+
+	return family == 4 ? other : other | (half_of(&p->dst, 1) ^ half_of(&q->dst, 1));
+}
+
+/* Counts what became of the packet which is next_of the buffer, and for which target it
+ * was. Most are of one kind for one target, as the packet before: such a run is added up
+ * first. */
+static __always_inline void count_in_run(__u32 region, struct batch *b, const struct packet *p, int family, __u32 what)
+{
+	struct run *r = &b->run;
+
+	if (unlikely(is_other(p, family, what, r)))
+		begin_run(region, what);
+	r->bytes += p->length;
+	r->packets += p->packets;
+}
+
+/* Counts in the open run that it has packets of the source with a hash, as one of 64
+ * bits: how many are set says about how many sources there are. */
+static __always_inline void count_source(struct batch *b, __u64 hash)
+{
+	b->run.source_bits |= 1ULL << (hash & 63);
 }
 
 /* Keeps the packets whose first set was full for the next batch, so that the misses
@@ -272,6 +288,7 @@ __noinline int keep_missed(__u32 region)
 		b->n++;
 	}
 	b->kept = b->n;
+	b->first = b->n;
 	return 0;
 }
 
@@ -285,13 +302,14 @@ __noinline int count_kept(__u32 region)
 #pragma clang loop unroll(disable)
 	for (int n = 0; n < BATCH; n++)
 		if (n < ANEW(b->n))
-			touch_any(&b->noted[n]);
+			touch_of(&b->noted[n], 0);
 #pragma clang loop unroll(disable)
 	for (int n = 0; n < BATCH; n++)
-		if (n < ANEW(b->n) && !place_any(region, b, &b->noted[n], n))
+		if (n < ANEW(b->n) && !place_of(region, b, &b->noted[n], n, 0))
 			count_other(region, n);
 	b->n = 0;
 	b->kept = 0;
+	b->first = 0;
 	return 0;
 }
 
@@ -324,7 +342,6 @@ __noinline int flush(__u32 region)
 	if (!b)
 		return 0;
 	count_sources(region, b);
-	count_outcomes(region, b);
 	if (b->paired)
 		note_pairs(region);
 	if (b->listed)
@@ -332,6 +349,7 @@ __noinline int flush(__u32 region)
 	b->n = 0;
 	if (!b->missed) {
 		b->kept = 0;
+		b->first = 0;
 		return 0;
 	}
 	keep_missed(region);
@@ -344,7 +362,7 @@ __noinline int flush(__u32 region)
  * Elsewhere a host is a /64: whoever has one address of it has them all. */
 static __always_inline int is_on_link(__u64 upper)
 {
-	__u32 id = slot_id;
+	__u32 id = CONSTANT(32, slot_id);
 	struct slot *s = bpf_map_lookup_elem(&slots, &id);
 
 	if ((upper & bpf_cpu_to_be64(0xffc0000000000000ULL)) == bpf_cpu_to_be64(0xfe80000000000000ULL))
@@ -358,10 +376,10 @@ static __always_inline int is_on_link(__u64 upper)
 	return 0;
 }
 
-/* Is the packet's source counted by the upper half of its address? */
+/* Is the packet of IPv6 counted by the upper half of its source? */
 static __always_inline int is_grouped(const struct packet *p)
 {
-	return p->family == 6 && group_off_link && !is_on_link(half_of(&p->src, 0));
+	return CONSTANT(8, group_off_link) && !is_on_link(half_of(&p->src, 0));
 }
 
 /* The address that a packet is counted under. */
@@ -369,50 +387,73 @@ static __always_inline struct address counted_source(const struct packet *p)
 {
 	struct address a = p->src;
 
-	if (is_grouped(p))
+	if (p->family == 6 && is_grouped(p))
 		set_half(&a, 1, 0);
 	return a;
 }
 
-/* Joins a packet with the one noted before, if that is of the same flow and met with
- * the same, as in trains of packets it is. Returns whether it did. */
-static __always_inline int join(struct noted *before, const struct noted *e, __u32 what)
+/* What is noted of a packet beside what it is: key, protocol, reason. */
+static __always_inline __u32 what_is(const struct packet *p, __u32 reason)
+{
+	__u32 about = *(const word *)&p->family; /* family, protocol, flags, class */
+	__u32 class = about >> (24 - KIND_SHIFT) & (NUM_CLASSES - 1) << KIND_SHIFT;
+	__u32 dropped = is_drop(reason) ? KIND_DROPPED << KIND_SHIFT : 0;
+
+	return class | (about << 8 & 0xff0000) | CONSTANT(32, slot_id) | KEY_USED | dropped | reason << 24;
+}
+
+/* Joins a packet with the one noted before, which is of the same run, if it is of the
+ * same flow as well, as in trains of packets it is. Returns whether it did. */
+static __always_inline int join(struct noted *before, const struct noted *e, int family, __u32 reason)
 {
 	const struct packet *p = &e->packet;
 	struct packet *q = &before->packet;
+	__u64 other = q->ports ^ p->ports;
 
 	if (half_of(&q->src, 0) != half_of(&p->src, 0))
 		return 0;
-	if ((half_of(&q->dst, 0) ^ half_of(&p->dst, 0)) | (half_of(&q->src, 1) ^ half_of(&p->src, 1)) |
-	    (half_of(&q->dst, 1) ^ half_of(&p->dst, 1)) | (q->ports ^ p->ports) | (q->family ^ p->family) |
-	    (*what_of(before) ^ what) | (before->listed ^ e->listed))
-		return 0;
-	if (q->length >= 1U << 31 || q->packets >= 1U << 16)
+	if (family == 6)
+		other |= half_of(&q->src, 1) ^ half_of(&p->src, 1);
+	if (reason != REASON_PASS)
+		other |= before->listed ^ e->listed;
+	if (other || q->length >= 1U << 31 || q->packets >= 1U << 16)
 		return 0;
 	q->packets += p->packets;
 	q->length += p->length;
 	return 1;
 }
 
-/* What is noted of a packet beside what it is: key, protocol, reason. */
-static __always_inline __u32 what_is(const struct packet *p, __u32 reason)
+/* Notes a packet of this family for counting. */
+static __always_inline void note_of(__u32 region, struct batch *b, struct noted *e, int family, __u32 reason)
 {
-	__u32 kind = p->class | is_drop(reason) * KIND_DROPPED;
+	struct packet *p = &e->packet;
+	__u32 what = what_is(p, reason), n;
+	__u64 hash;
 
-	return key_of(slot_id, kind) | p->protocol << 16 | reason << 24;
+	if (family == 6 && is_grouped(p))
+		set_half(&p->src, 1, 0);
+	count_in_run(region, b, p, family, what);
+	n = b->n;
+	if (n > b->first && join(before(e), e, family, reason))
+		return;
+	*what_of(e) = what;
+	if (family == 4) {
+		hash = hash4_of(p->src.w[0]);
+		e->set = first_set(b->begin4, b->hot4, hash);
+	} else {
+		hash = hash_of(e);
+		e->set = first_set(b->begin6, b->hot6, hash);
+		b->mixed = 1;
+	}
+	count_source(b, hash);
+	b->n = n + 1;
 }
 
 /* Notes the packet that is in e, which is next_of b, for counting. */
 static __always_inline void note(__u32 region, struct batch *b, struct noted *e, __u32 reason)
 {
-	struct packet *p = &e->packet;
-	__u32 n = b->n & (BATCH - 1), what = what_is(p, reason);
-
-	if (is_grouped(p))
-		set_half(&p->src, 1, 0);
-	if (n > b->kept && join(noted_at(b, n - 1), e, what))
-		return;
-	*what_of(e) = what;
-	e->set = first_set(region, b, e);
-	b->n = n + 1;
+	if (e->packet.family == 4)
+		note_of(region, b, e, 4, reason);
+	else
+		note_of(region, b, e, 6, reason);
 }

@@ -5,6 +5,15 @@
 
 #include <linux/types.h>
 
+/* Reads one of them. Its address is loaded right before, for this alone: so the probe
+ * can write the value into the program in place of both (constants.go). */
+#define CONSTANT(bits, name)                                                                                           \
+	({                                                                                                             \
+		__u64 constant_value;                                                                                  \
+		asm volatile("%0 = " #name " ll\n%0 = *(u" #bits " *)(%0 + 0)" : "=r"(constant_value));                \
+		constant_value;                                                                                        \
+	})
+
 /* The interface's number: one copy of the program is loaded per interface. */
 volatile const __u32 slot_id = 0;
 /* Possible CPUs: the stride of the tables. */
@@ -16,6 +25,8 @@ volatile const __u32 sets6 = 1 << 14;
 volatile const __u8 frags = 0;
 /* Seed of the keyed hash: an attacker who does not know it cannot aim at a set. */
 volatile const __u64 seed = 0;
+/* The same, with the interface's number where it stands above an address of IPv4. */
+volatile const __u64 seed4 = 0;
 /* What a packet costs of what any source may send, in 1/16 ns; 0: no such limit. */
 volatile const __u64 source_limit = 0;
 /* Drop everything that is not IPv4 or IPv6, as the K-ONE program did. */

@@ -132,22 +132,3 @@ func (d *Datapath) clearDirect(half int) {
 		d.batches[region].Direct = [directWords]uint64{}
 	}
 }
-
-// openRun returns how many packets of an interface the open run of a buffer has, and
-// why they were dropped.
-func (b *weirBatch) openRun(slot int) (packets uint64, reason int) {
-	like := &b.Run.Like
-	key, reason := like.Key, int(like.Reason)
-	packets = atomic.LoadUint64(&b.Run.Packets)
-	if int(key&slotMask) != slot || like.Key != key {
-		return 0, 0 // it is another by now
-	}
-	return packets, reason
-}
-
-// runTarget is what the open run adds to its target.
-func (b *weirBatch) runTarget() weirTarget {
-	t := b.Run.Like.target()
-	t.Packets, t.Bytes, t.Dropped, t.SourceBits = b.Run.Packets, b.Run.Bytes, b.Run.Packets, b.Run.SourceBits
-	return t
-}

@@ -32,38 +32,6 @@ static __always_inline void note_direct_pair(__u32 place, __u32 ports)
 		detail->pairs |= pair_bit(ports);
 }
 
-/* Did something else become of a packet of IPv4 than of a run's, or was it for another
- * target? As differs, but of fields as they were written: read otherwise, what was
- * written just now takes time to get at. */
-static __always_inline __u64 is_other(const struct packet *p, __u32 what, const struct run *r)
-{
-	const struct packet *q = &r->like.packet;
-
-	return (half_of(&p->dst, 0) ^ half_of(&q->dst, 0)) | (what ^ *what_of(&r->like)) |
-	       ((p->ports ^ q->ports) & (__u32)r->telling);
-}
-
-/* Adds a packet to the run that is open, or begins another. */
-static __always_inline void count_in_run(__u32 region, struct batch *b, struct noted *e, __u32 what)
-{
-	struct run *r = &b->run;
-
-	if (unlikely(!r->packets || is_other(&e->packet, what, r) || r->packets >= RUN_MOST)) {
-		if (r->packets)
-			count_run(region, &r->like, r->packets, r->bytes, r->source_bits);
-		r->packets = 0; /* it is of nobody while it changes: the probe may look */
-		asm volatile("" ::: "memory");
-		r->like = *e;
-		*what_of(&r->like) = what;
-		r->bytes = 0;
-		r->source_bits = 0;
-		r->telling = telling_bits(&e->packet);
-	}
-	r->bytes += e->packet.length;
-	r->source_bits |= 1ULL << (hash4_of(slot_id, e->packet.src.w[0]) & 63); /* as source_bit */
-	r->packets += e->packet.packets;
-}
-
 /* Counts the packet in e, which was dropped because its source is listed at a way.
  * Returns 0 if that is for note to do. */
 static __always_inline int count_directly(__u32 region, struct batch *b, struct noted *e, __u32 way)
@@ -86,6 +54,7 @@ static __always_inline int count_directly(__u32 region, struct batch *b, struct 
 	sum >>= PACKETS_SHIFT;
 	if (!(sum & (PAIRS_OF - 1)) && are_pairs_wanted(&e->packet, sum, 1))
 		note_direct_pair(place, e->packet.ports);
-	count_in_run(region, b, e, what);
+	count_in_run(region, b, &e->packet, 4, what);
+	count_source(b, hash4_of(e->packet.src.w[0]));
 	return 1;
 }

@@ -40,7 +40,7 @@ static __always_inline void consider(struct decision *d, __u32 i, __u8 reason)
 
 	if (!l || l->action <= d->action)
 		return;
-	if (!(l->interfaces & (1ULL << (slot_id & 63))))
+	if (!(l->interfaces & (1ULL << (CONSTANT(32, slot_id) & 63))))
 		return;
 	if (l->expires && l->expires <= now_of(d->batch))
 		return;
@@ -85,16 +85,17 @@ static __always_inline __u32 may_be_listed(const struct control *ctl, const stru
 	if (p->family == 4) {
 		__u64 address = bpf_ntohl(p->src.w[0]);
 
-		if (is_marked(now, address * (seed | 1)))
+		if (is_marked(now, address * (CONSTANT(64, seed) | 1)))
 			kinds = MAYBE_EXACT;
-		if (ctl->narrow4 && is_marked(now, (address >> 8 | PREFILTER_NET) * (seed | 1)))
+		if (ctl->narrow4 && is_marked(now, (address >> 8 | PREFILTER_NET) * (CONSTANT(64, seed) | 1)))
 			kinds |= MAYBE_PREFIX;
 		if (ctl->wide4 && is_wide(now & 1, address >> 16))
 			kinds |= MAYBE_PREFIX;
 		return kinds;
 	}
 	upper = half_of(&p->src, 0);
-	if (is_marked(now, mix(upper + seed)) || is_marked(now, mix((upper & bpf_cpu_to_be64(~0xffffULL)) + seed + 1)))
+	if (is_marked(now, mix(upper + CONSTANT(64, seed))) ||
+	    is_marked(now, mix((upper & bpf_cpu_to_be64(~0xffffULL)) + CONSTANT(64, seed) + 1)))
 		return MAYBE_EXACT | MAYBE_PREFIX;
 	return ctl->wide6 ? MAYBE_PREFIX : 0;
 }
@@ -323,7 +324,7 @@ static __always_inline int has_shape(const struct packet *p, int shape)
 		transport |= destination_port(p);
 	else if (shape % SHAPE_ANYWHERE == SHAPE_SOURCE_PORT)
 		transport |= source_port(p);
-	bit = mix(mix(asked + seed) + transport + ((__u64)shape << 32));
+	bit = mix(mix(asked + CONSTANT(64, seed)) + transport + ((__u64)shape << 32));
 	at = bit >> 6 & (TARGETED_WORDS - 1);
 	word = bpf_map_lookup_elem(&targeted, &at);
 	return word ? *word >> (bit & 63) & 1 : 0;
@@ -425,7 +426,7 @@ static __always_inline int exceeds(struct decision *d, const struct packet *p, _
  * counted for its lease, it notes where that is. */
 __noinline int ask_leases(__u32 region, __u32 kinds)
 {
-	__u32 mode = control_value.mode[slot_id & (MAX_SLOTS - 1)], reason;
+	__u32 mode = control_value.mode[CONSTANT(32, slot_id)], reason;
 	const struct control *ctl = &control_value;
 	struct batch *b = batch_at(region);
 	struct decision d = {.batch = b};

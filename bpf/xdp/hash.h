@@ -17,7 +17,7 @@ static __always_inline __u64 mix(__u64 x)
 
 static __always_inline __u64 hash4(__u32 address)
 {
-	return mix(address + seed);
+	return mix(address + CONSTANT(64, seed));
 }
 
 /* Returns 1 or 0 without a branch. */

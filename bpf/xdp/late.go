@@ -3,7 +3,6 @@ package xdp
 import (
 	"math/bits"
 	"slices"
-	"sync/atomic"
 )
 
 // late is a packet that was in a buffer when the window ended, or what a listed source
@@ -78,50 +77,12 @@ func (e *weirNoted) pairBit(seed uint64) uint64 {
 // noted returns the packets that are in the buffer.
 func (b *weirBatch) noted() []weirNoted { return b.Noted[:min(int(b.N), len(b.Noted))] }
 
-// uncounted returns those that are not counted at all yet: of the others, only the
-// source is not.
-func (b *weirBatch) uncounted() []weirNoted {
-	noted := b.noted()
-	return noted[min(int(b.Kept), len(noted)):]
-}
-
-// target is what the packet adds to its target; as targets.h has it.
-func (e *weirNoted) target() weirTarget {
-	p := &e.Packet
-	t := weirTarget{
-		Class: p.Class, Protocol: p.Protocol, Slot: uint8(e.Key & slotMask), Family: p.Family,
-		Packets: uint64(p.Packets), Bytes: uint64(p.Length),
-	}
-	t.Destination.W = p.Dst.W
-	switch ports := bits.ReverseBytes32(p.Ports); p.Class {
-	case classSYN:
-		t.Port = uint16(ports)
-	case classSYNACK, classUDP:
-		t.Port = uint16(ports >> 16)
-	}
-	if int(e.Key)>>kindShift&kindDropped != 0 {
-		t.Dropped = t.Packets
-	}
-	t.SourceBits = 1 << (e.Set & 63)
-	return t
-}
-
 // countBuffered counts for leases and verdicts what the drained buffers held.
 func (d *Datapath) countBuffered(half int) {
 	d.countListed(half)
 	for region := half * d.cpus; region < (half+1)*d.cpus; region++ {
 		b := &d.batches[region]
-		late := b.uncounted()
-		for i := range late {
-			e := &late[i]
-			v := &d.verdicts[region*MaxSlots+int(e.Key&slotMask)]
-			atomic.AddUint64(&v.ByReason[int(e.Reason)&(len(v.ByReason)-1)], uint64(e.Packet.Packets))
-		}
-		if run := &b.Run; run.Packets != 0 {
-			v := &d.verdicts[region*MaxSlots+int(run.Like.Key&slotMask)]
-			atomic.AddUint64(&v.ByReason[int(run.Like.Reason)&(len(v.ByReason)-1)], run.Packets)
-			run.Packets = 0
-		}
-		b.N, b.Kept, b.Listed = 0, 0, 0
+		d.countRun(region)
+		b.N, b.Kept, b.First, b.Listed = 0, 0, 0, 0
 	}
 }

@@ -169,17 +169,11 @@ func (d *Datapath) Verdicts(s Slot) (map[string]uint64, error) {
 			sums[reason] += atomic.LoadUint64(&d.verdicts[region*MaxSlots+int(s)].ByReason[reason])
 		}
 	}
-	// The buffers come last: a packet that is counted meanwhile is missed, not seen
-	// twice, and the next time it is there.
+	// The open runs come last: what is counted meanwhile is missed, not seen twice, and
+	// the next time it is there.
 	for region := range d.batches {
 		if n, reason := d.batches[region].openRun(int(s)); reason < len(sums) {
 			sums[reason] += n
-		}
-		late := d.batches[region].uncounted()
-		for i := range late {
-			if e := &late[i]; int(e.Key&slotMask) == int(s) && int(e.Reason) < len(sums) {
-				sums[e.Reason] += uint64(e.Packet.Packets)
-			}
 		}
 	}
 	out := map[string]uint64{}

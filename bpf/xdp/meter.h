@@ -12,7 +12,7 @@
 static __always_inline int is_over(const struct packet *p, __u64 now)
 {
 	struct exact_key key = {.address = counted_source(p), .family = p->family};
-	__u64 ticks = now << 4, cost = source_limit * p->packets, fresh = ticks + cost, *tat;
+	__u64 ticks = now << 4, cost = CONSTANT(64, source_limit) * p->packets, fresh = ticks + cost, *tat;
 
 	tat = bpf_map_lookup_elem(&meters, &key);
 	if (!tat) {
@@ -59,7 +59,7 @@ static __always_inline int is_plain_drop(const struct control *ctl, struct batch
 /* Returns what becomes of e, which is next_of b, and why. */
 static __always_inline __u32 filter(const struct control *ctl, struct batch *b, struct noted *e, __u32 region)
 {
-	__u32 mode = ctl->mode[slot_id & (MAX_SLOTS - 1)], reason = REASON_PASS, kinds;
+	__u32 mode = ctl->mode[CONSTANT(32, slot_id)], reason = REASON_PASS, kinds;
 
 	e->listed = 0;
 	if (unlikely(mode == MODE_OFF))
@@ -74,7 +74,7 @@ static __always_inline __u32 filter(const struct control *ctl, struct batch *b, 
 			reason = ask_leases(region, kinds);
 		}
 	}
-	if (source_limit && reason == REASON_PASS)
+	if (CONSTANT(64, source_limit) && reason == REASON_PASS)
 		reason = limit(region, mode);
 	return reason;
 }

@@ -59,7 +59,7 @@ __noinline int parse_reachable(struct __sk_buff *skb, struct packet *p)
 
 	if (!p)
 		return PARSE_MALFORMED;
-	result = parse_network(&c, bare_ip ? bpf_ntohs(skb->protocol) : parse_ethernet(&c, tags), p);
+	result = parse_network(&c, CONSTANT(8, bare_ip) ? bpf_ntohs(skb->protocol) : parse_ethernet(&c, tags), p);
 	return (__u32)(c.pos - data) << 8 | result;
 }
 

@@ -44,7 +44,7 @@
 /* The tables of this CPU in this epoch. */
 static __always_inline __u32 this_region(void)
 {
-	return (*(volatile __u32 *)&control_value.epoch & 1) * cpus + bpf_get_smp_processor_id();
+	return (*(volatile __u32 *)&control_value.epoch & 1) * CONSTANT(32, cpus) + bpf_get_smp_processor_id();
 }
 
 /* The buffer of a region. The compiler must not know that only one is declared, nor
@@ -55,17 +55,19 @@ static __always_inline struct batch *batch_at(__u32 region)
 	__u64 i = region;
 
 	asm volatile("" : "+r"(b), "+r"(i));
-	if (i >= 2 * cpus)
+	if (i >= 2 * CONSTANT(32, cpus))
 		return 0;
 	b += i;
 	asm volatile("" : "+r"(b));
+	if (!b)
+		__builtin_unreachable();
 	return b;
 }
 
 /* What is counted of the interface as a whole. */
 static __always_inline struct totals *totals_of(__u32 region)
 {
-	__u32 i = region * MAX_SLOTS + slot_id;
+	__u32 i = region * MAX_SLOTS + CONSTANT(32, slot_id);
 
 	return bpf_map_lookup_elem(&interface_totals, &i);
 }
@@ -104,7 +106,7 @@ static __always_inline __u16 key_of(__u32 slot, __u32 kind)
 /* Where in the table the set is that h names. */
 static __always_inline __u32 set_at(__u32 region, __u32 h, int words)
 {
-	__u32 sets = words == WORDS4 ? sets4 : sets6;
+	__u32 sets = words == WORDS4 ? CONSTANT(32, sets4) : CONSTANT(32, sets6);
 
 	return region * sets + (h & (sets - 1));
 }
@@ -118,7 +120,7 @@ static __always_inline half *set_of(const struct noted *e, int words)
  * the others. */
 static __always_inline void mark_dirty(__u32 region, const struct noted *e, int words)
 {
-	__u32 sets = words == WORDS4 ? sets4 : sets6, set = e->set & (sets - 1);
+	__u32 sets = words == WORDS4 ? CONSTANT(32, sets4) : CONSTANT(32, sets6), set = e->set & (sets - 1);
 	__u32 i = region * ((sets + DIRTY_SETS * 64 - 1) / (DIRTY_SETS * 64)) + set / (DIRTY_SETS * 64);
 	__u64 *dirty = words == WORDS4 ? bpf_map_lookup_elem(&dirty4, &i) : bpf_map_lookup_elem(&dirty6, &i);
 
@@ -179,15 +181,15 @@ static __always_inline void claim(half *r, const struct noted *e, __u64 key, int
 
 /* Is the port pair to be noted of packet n of a batch, which is so many packets into the
  * source's record? */
-static __always_inline int are_pairs_wanted(const struct packet *p, __u64 packets, int n)
+static __always_inline int are_pairs_wanted(const struct packet *p, __u64 packets, __u32 n)
 {
 	__u64 from = p->class == CLASS_UDP ? PAIRS_FROM : PAIRS_FROM_OTHER;
 
-	return packets > from && p->ports && (!n || packets <= PAIRS_TO);
+	return packets > from && p->ports && (packets <= PAIRS_TO || !(n | (packets & 7)));
 }
 
 /* Counts noted[n] in its set. Returns 0 when that is full. */
-static __always_inline int place(__u32 region, struct batch *b, struct noted *e, int n, int words)
+static __always_inline int place(__u32 region, struct batch *b, struct noted *e, __u32 n, int words)
 {
 	half *s = set_of(e, words), *r;
 	__u64 sum;
@@ -214,7 +216,7 @@ static __always_inline int place(__u32 region, struct batch *b, struct noted *e,
 /* One of 64 bits for a port pair. */
 static __always_inline __u64 pair_bit(__u32 ports)
 {
-	return 1ULL << ((bpf_ntohl(ports) + seed) * PAIR_MULTIPLIER >> 58);
+	return 1ULL << ((bpf_ntohl(ports) + CONSTANT(64, seed)) * PAIR_MULTIPLIER >> 58);
 }
 
 /* Notes the port pair of a packet in the set that counted it. */
@@ -235,9 +237,10 @@ static __always_inline void note_pair(const struct noted *e, int words)
 	r[words - 1] |= pair_bit(e->packet.ports);
 }
 
-static __always_inline int place_any(__u32 region, struct batch *b, struct noted *e, int n)
+/* The same of family 4, or 0: any. */
+static __always_inline int place_of(__u32 region, struct batch *b, struct noted *e, __u32 n, int family)
 {
-	return e->packet.family == 4 ? place(region, b, e, n, WORDS4) : place(region, b, e, n, WORDS6);
+	return family == 4 || e->packet.family == 4 ? place(region, b, e, n, WORDS4) : place(region, b, e, n, WORDS6);
 }
 
 /* Loads the lines of a set, and waits for nothing. */

@@ -26,11 +26,6 @@ func (d *Datapath) scanTargets(half int, window func(slot int) *Window) {
 			r := d.batches[i].runTarget()
 			s.add(&r)
 		}
-		late := d.batches[i].uncounted()
-		for j := range late {
-			r := late[j].target()
-			s.add(&r)
-		}
 	}
 }
 

@@ -40,7 +40,7 @@ static __always_inline half *id_of(const struct target *t)
 static __always_inline __u64 hash_target(const struct target_key *key)
 {
 	return mix(key->destination[0] + key->destination[1] * 0x9fb21c651e98df25ULL + key->id * 0xd6e8feb86659fd93ULL +
-		   seed);
+		   CONSTANT(64, seed));
 }
 
 static __always_inline int is_target(const struct target *t, const struct target_key *key)

@@ -11,7 +11,7 @@
 #define SKETCH_SIZE (1 << SKETCH_BITS)
 #define MAX_RANK 33
 #define MAX_SIGNATURES 256
-#define LAYOUT_VERSION 6
+#define LAYOUT_VERSION 7
 
 /* How a probe treats leases on one interface. */
 enum filter_mode { MODE_OBSERVE, MODE_ENFORCE, MODE_OFF };
@@ -83,15 +83,15 @@ struct noted {
 	__u32 pad;
 };
 
-/* Packets of one kind for one target that were counted for their sources at once, and
- * are still to be counted for their verdict and target. */
-#define RUN_MOST (1 << 30) /* packets, lest a number of 32 bits overflow */
+/* Packets of one kind for one target that follow each other, and are still to be counted
+ * for their verdict and target. */
 struct run {
 	struct noted like; /* the first of them */
 	__u64 packets;
 	__u64 bytes;
 	__u64 source_bits;
-	__u64 telling; /* which bits of its ports tell */
+	__u32 telling; /* which bits of its ports tell */
+	__u32 told;    /* what else does: see told_by */
 	__u64 pad[4];
 };
 
@@ -101,20 +101,22 @@ struct run {
 
 #define BATCH 32 /* twice as many misses as a core overlaps, so that it never has too few */
 struct batch {
+	struct noted before; /* nothing: so that there is something before the first */
 	struct noted noted[BATCH];
 	__u32 n;
-	__u32 kept;   /* of them, from the last batch: their first set was full */
-	__u32 missed; /* by bit: the set was full */
-	__u32 paired; /* by bit: the port pair is to be noted */
-	__u32 target; /* where the last packet's target is */
-	__u32 listed; /* not 0: some were dropped because their source is listed */
-	__u32 first;  /* of the packets that are being counted together */
-	__u32 pad0;
+	__u32 kept;    /* of them, from the last batch: their first set was full */
+	__u32 missed;  /* by bit: the set was full */
+	__u32 paired;  /* by bit: the port pair is to be noted */
+	__u32 target;  /* where the last packet's target is */
+	__u32 listed;  /* not 0: some were dropped because their source is listed */
+	__u32 first;   /* of the packets that one more can be joined with */
+	__u32 mixed;   /* not 0: not all are of IPv4 */
 	__u64 jiffies; /* when now was read */
 	__u64 now;     /* boot-time ns */
 	__u32 hot4;    /* sets that IPv4 records are looked for in first; from the probe */
 	__u32 hot6;
-	__u64 pad; /* no cache line belongs to two CPUs */
+	__u32 begin4; /* the region's first set, as all that is said of sets */
+	__u32 begin6; /* no cache line belongs to two CPUs */
 	struct run run;
 	__u64 direct[DIRECT_WORDS]; /* by bit: the set of listed sources has direct counts */
 };

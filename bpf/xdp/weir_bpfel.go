@@ -15,6 +15,7 @@ import (
 
 type weirBatch struct {
 	_       structs.HostLayout
+	Before  weirNoted
 	Noted   [32]weirNoted
 	N       uint32
 	Kept    uint32
@@ -23,19 +24,21 @@ type weirBatch struct {
 	Target  uint32
 	Listed  uint32
 	First   uint32
-	Pad0    uint32
+	Mixed   uint32
 	Jiffies uint64
 	Now     uint64
 	Hot4    uint32
 	Hot6    uint32
-	Pad     uint64
+	Begin4  uint32
+	Begin6  uint32
 	Run     struct {
 		_          structs.HostLayout
 		Like       weirNoted
 		Packets    uint64
 		Bytes      uint64
 		SourceBits uint64
-		Telling    uint64
+		Telling    uint32
+		Told       uint32
 		Pad        [4]uint64
 	}
 	Direct [32]uint64
@@ -369,6 +372,7 @@ const (
 	weirVarFrags           = "frags"
 	weirVarGroupOffLink    = "group_off_link"
 	weirVarSeed            = "seed"
+	weirVarSeed4           = "seed4"
 	weirVarSets4           = "sets4"
 	weirVarSets6           = "sets6"
 	weirVarSlotId          = "slot_id"
@@ -467,6 +471,7 @@ type weirVariableSpecs struct {
 	Frags        *ebpf.VariableSpec `ebpf:"frags"`
 	GroupOffLink *ebpf.VariableSpec `ebpf:"group_off_link"`
 	Seed         *ebpf.VariableSpec `ebpf:"seed"`
+	Seed4        *ebpf.VariableSpec `ebpf:"seed4"`
 	Sets4        *ebpf.VariableSpec `ebpf:"sets4"`
 	Sets6        *ebpf.VariableSpec `ebpf:"sets6"`
 	SlotId       *ebpf.VariableSpec `ebpf:"slot_id"`
@@ -568,6 +573,7 @@ type weirVariables struct {
 	Frags        *ebpf.Variable `ebpf:"frags"`
 	GroupOffLink *ebpf.Variable `ebpf:"group_off_link"`
 	Seed         *ebpf.Variable `ebpf:"seed"`
+	Seed4        *ebpf.Variable `ebpf:"seed4"`
 	Sets4        *ebpf.Variable `ebpf:"sets4"`
 	Sets6        *ebpf.Variable `ebpf:"sets6"`
 	SlotId       *ebpf.Variable `ebpf:"slot_id"`

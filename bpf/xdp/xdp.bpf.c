@@ -42,37 +42,50 @@ static __always_inline void count_malformed(__u32 region, __u32 packets, __u32 l
 /* Counts a packet that is not of IP, and returns what becomes of it. */
 __noinline int decide_other(__u32 region, __u32 parsed, __u32 packets, __u32 length)
 {
-	__u32 mode = control_value.mode[slot_id & (MAX_SLOTS - 1)], reason;
+	__u32 mode = control_value.mode[CONSTANT(32, slot_id)], reason;
 
 	if (parsed == PARSE_NON_IP) {
 		count_non_ip(region, packets, length);
-		reason = strict && mode == MODE_ENFORCE ? REASON_DROP_NON_IP : REASON_PASS_NON_IP;
+		reason = CONSTANT(8, strict) && mode == MODE_ENFORCE ? REASON_DROP_NON_IP : REASON_PASS_NON_IP;
 	} else {
 		count_malformed(region, packets, length);
 		reason = mode == MODE_OFF ? REASON_PASS_OFF : REASON_DROP_MALFORMED;
 	}
-	count_verdict(region, slot_id, reason, packets);
+	count_verdict(region, CONSTANT(32, slot_id), reason, packets);
 	return reason;
 }
 
-/* Returns what becomes of a packet of IP, which is next_of b, and notes it: no
- * packet leaves without a reason counted. */
-static __always_inline __u32 decide(struct batch *b, __u32 region, struct noted *e)
+/* Notes what became of a packet of IP, which is next_of b: none leaves without a reason
+ * counted. Last of all it counts what the buffer holds, if that is full. */
+static __always_inline void finish(struct batch *b, __u32 region, struct noted *e, __u32 reason)
+{
+	note(region, b, e, reason);
+	if (b->n >= BATCH)
+		flush(region);
+}
+
+/* Decides on a packet of IP, which is next_of b, and returns whether it passes. What most
+ * packets pass by has a copy of its own, with little left to ask. */
+static __always_inline int decide(struct batch *b, __u32 region, struct noted *e)
 {
 	__u32 reason = filter(&control_value, b, e, region);
 
+	if (reason == REASON_PASS) {
+		finish(b, region, e, REASON_PASS);
+		return 1;
+	}
 	if (e->listed) {
 		if (count_directly(region, b, e, e->listed - 1))
-			return reason;
+			return 0;
 		b->listed = 1;
 	}
-	note(region, b, e, reason);
-	return reason;
+	finish(b, region, e, reason);
+	return !is_drop(reason);
 }
 
-static __always_inline __u32 length_of(struct xdp_md *ctx)
+static __always_inline __u32 length_of(struct xdp_md *ctx, const struct cursor *c)
 {
-	return frags ? bpf_xdp_get_buff_len(ctx) : ctx->data_end - ctx->data;
+	return CONSTANT(8, frags) ? bpf_xdp_get_buff_len(ctx) : c->end - c->pos;
 }
 
 /* Parses a frame that is not plain; as parse_network. */
@@ -85,7 +98,7 @@ __noinline int parse_frame(struct xdp_md *ctx, __u32 region)
 	if (!b)
 		return PARSE_MALFORMED;
 	p = &next_of(b)->packet;
-	p->length = length_of(ctx);
+	p->length = length_of(ctx, &c);
 	return parse_network(&c, parse_ethernet(&c, MAX_VLAN_TAGS), p);
 }
 
@@ -95,8 +108,8 @@ __noinline int parse_frame(struct xdp_md *ctx, __u32 region)
 SEC("xdp.frags")
 int weir(struct xdp_md *ctx)
 {
-	__u32 length = length_of(ctx), region = this_region(), parsed, reason;
 	struct cursor c = {.pos = (void *)(long)ctx->data, .end = (void *)(long)ctx->data_end};
+	__u32 length = length_of(ctx, &c), region = this_region(), parsed;
 	struct batch *b = batch_at(region);
 	struct noted *e;
 
@@ -108,23 +121,21 @@ int weir(struct xdp_md *ctx)
 		if (parsed != PARSE_IP)
 			return is_drop(decide_other(region, parsed, 1, length)) ? XDP_DROP : XDP_PASS;
 	}
-	reason = decide(b, region, e);
-	if (b->n >= BATCH)
-		flush(region);
-	return is_drop(reason) ? XDP_DROP : XDP_PASS;
+	return decide(b, region, e) ? XDP_PASS : XDP_DROP;
 }
 
-/* Decides on the packet that parse_skb has put into the buffer. */
+/* Decides on the packet that parse_skb has put into the buffer; returns whether it
+ * passes. */
 __noinline int decide_skb(__u32 region, int parsed)
 {
 	struct batch *b = batch_at(region);
 	struct noted *e;
 
 	if (!b)
-		return REASON_PASS;
+		return 1;
 	e = next_of(b);
 	if (parsed != PARSE_IP)
-		return decide_other(region, parsed, e->packet.packets, e->packet.length);
+		return !is_drop(decide_other(region, parsed, e->packet.packets, e->packet.length));
 	return decide(b, region, e);
 }
 
@@ -132,15 +143,12 @@ __noinline int decide_skb(__u32 region, int parsed)
 SEC("tcx/ingress")
 int weir_tcx(struct __sk_buff *skb)
 {
-	__u32 region = this_region(), reason;
+	__u32 region = this_region();
 	struct batch *b = batch_at(region);
 
 	if (!b)
 		return TCX_NEXT;
-	reason = decide_skb(region, parse_skb(skb, &next_of(b)->packet));
-	if (b->n >= BATCH)
-		flush(region);
-	return is_drop(reason) ? TCX_DROP : TCX_NEXT;
+	return decide_skb(region, parse_skb(skb, &next_of(b)->packet)) ? TCX_NEXT : TCX_DROP;
 }
 
 char _license[] SEC("license") = "GPL";
