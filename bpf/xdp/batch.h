@@ -102,10 +102,10 @@ static __always_inline __u32 second_set(__u32 region, const struct batch *b, con
 	return set_at(region, hot + behind + near, e->packet.family == 4 ? WORDS4 : WORDS6);
 }
 
-/* Loads the lines of e's set; family 0: it may be of any. */
+/* Loads the lines of e's set. */
 static __always_inline void touch_of(const struct noted *e, int family)
 {
-	if (family == 4 || e->packet.family == 4)
+	if (is_ipv4(e, family))
 		touch(e, WORDS4);
 	else
 		touch(e, WORDS6);
@@ -173,11 +173,21 @@ static __always_inline void count_sources_of(__u32 region, struct batch *b, int 
 
 static __always_inline void count_sources(__u32 region, struct batch *b)
 {
-	if (b->mixed)
-		count_sources_of(region, b, 0);
-	else
+	if (!b->n6)
 		count_sources_of(region, b, 4);
-	b->mixed = 0;
+	else if (b->n6 == BATCH)
+		count_sources_of(region, b, 6);
+	else
+		count_sources_of(region, b, ANY_FAMILY);
+}
+
+/* Forgets all that is noted. */
+static __always_inline void forget(struct batch *b)
+{
+	b->n = 0;
+	b->n6 = 0;
+	b->kept = 0;
+	b->first = 0;
 }
 
 static __always_inline word *what_of(const struct noted *e)
@@ -272,6 +282,7 @@ __noinline int keep_missed(__u32 region)
 	if (!b)
 		return 0;
 	b->n = 0;
+	b->n6 = 0;
 #pragma clang loop unroll(disable)
 	for (int n = 0; n < BATCH; n++) {
 		struct noted *e = &b->noted[n], *to = &b->noted[ANEW(b->n) & (BATCH - 1)];
@@ -285,6 +296,7 @@ __noinline int keep_missed(__u32 region)
 		*to = *e;
 		to->set = second_set(region, b, to);
 		to->listed = 0; /* it has been counted */
+		b->n6 += to->packet.family == 6;
 		b->n++;
 	}
 	b->kept = b->n;
@@ -302,14 +314,12 @@ __noinline int count_kept(__u32 region)
 #pragma clang loop unroll(disable)
 	for (int n = 0; n < BATCH; n++)
 		if (n < ANEW(b->n))
-			touch_of(&b->noted[n], 0);
+			touch_of(&b->noted[n], ANY_FAMILY);
 #pragma clang loop unroll(disable)
 	for (int n = 0; n < BATCH; n++)
-		if (n < ANEW(b->n) && !place_of(region, b, &b->noted[n], n, 0))
+		if (n < ANEW(b->n) && !place_of(region, b, &b->noted[n], n, ANY_FAMILY))
 			count_other(region, n);
-	b->n = 0;
-	b->kept = 0;
-	b->first = 0;
+	forget(b);
 	return 0;
 }
 
@@ -346,10 +356,8 @@ __noinline int flush(__u32 region)
 		note_pairs(region);
 	if (b->listed)
 		count_listed(region);
-	b->n = 0;
 	if (!b->missed) {
-		b->kept = 0;
-		b->first = 0;
+		forget(b);
 		return 0;
 	}
 	keep_missed(region);
@@ -443,7 +451,7 @@ static __always_inline void note_of(__u32 region, struct batch *b, struct noted 
 	} else {
 		hash = hash_of(e);
 		e->set = first_set(b->begin6, b->hot6, hash);
-		b->mixed = 1;
+		b->n6++;
 	}
 	count_source(b, hash);
 	b->n = n + 1;

@@ -139,14 +139,22 @@ func (b *blocklist) leaseAt(s uint32, w int) uint32 { return b.leases[s].Of[w] }
 
 // write puts a source in the place of another. The program takes what stands beside an
 // address for its own: at no time may an address stand beside another's. Nor may the
-// way look free, since the set would not look full: meanwhile there is a lease to ask,
-// and it is none.
+// way look free, since the set would not look full: meanwhile it is of a source that
+// no packet asks for here.
 func (b *blocklist) write(s uint32, w int, word, lease, until uint32) {
-	atomic.StoreUint32(&b.leases[s].Of[w], nobody)
-	atomic.StoreUint32(&b.sets[s].Until[w], untilAsk)
-	atomic.StoreUint32(&b.sets[s].Address[w], word)
+	set := &b.sets[s]
+	atomic.StoreUint32(&set.Address[w], b.elsewhere(s))
 	atomic.StoreUint32(&b.leases[s].Of[w], lease)
-	atomic.StoreUint32(&b.sets[s].Until[w], until)
+	atomic.StoreUint32(&set.Until[w], until)
+	atomic.StoreUint32(&set.Address[w], word)
+}
+
+// elsewhere returns a source that is not looked for in a set, nor in the one beside it.
+func (b *blocklist) elsewhere(s uint32) (word uint32) {
+	for b.setOf(word)&^1 == s&^1 {
+		word++
+	}
+	return word
 }
 
 // fill fills a free way: nobody reads the rest of it before it says until when.

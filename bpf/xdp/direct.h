@@ -8,9 +8,7 @@
  * counted in by the packets whose address and key it has; those of another class, and
  * those that come when it is full, go the ordinary way. The drain reads these records
  * with the others, and adds them to the leases.
- *
- * What such packets were aimed at is counted in runs: of one kind for one target, as
- * most are that follow each other. */
+ */
 #pragma once
 
 #include "batch.h"

@@ -100,26 +100,37 @@ static __always_inline __u32 may_be_listed(const struct control *ctl, const stru
 	return ctl->wide6 ? MAYBE_PREFIX : 0;
 }
 
+/* The number of the lowest bit that is set, of eight: de Bruijn's sequence moves another
+ * three bits to the top for each, and a table of nibbles says for which. */
+static __always_inline __u32 lowest_bit(__u32 bits)
+{
+	__u32 top = (bits & -bits) * 0x17 >> 5 & 7;
+
+	return 0x56374210U >> top * 4 & 7;
+}
+
 /* Looks an address up in a set, and leaves which way it is, counted from the first
- * set. Returns until when its source is dropped, or 0 if it is not in the set. */
+ * set. Returns until when its source is dropped, or 0 if it is not in the set.
+ *
+ * Ways are taken in order: what free ones still hold stands behind what the others do.
+ * So it is the first way with the address. */
 static __always_inline __u32 look_up(__u32 set, __u32 address, __u32 *at, __u32 *full)
 {
 	struct listed4 *s = bpf_map_lookup_elem(&listed, &set);
-	__u32 until = 0, way = 0;
+	__u32 found = 0, way;
 
 	*full = 0;
 	if (!s)
 		return 0;
 #pragma unroll
-	for (int w = 0; w < LISTED_WAYS; w++) {
-		__u32 mine = s->until[w] & (__u32)-is_zero32(s->address[w] ^ address);
-
-		until |= mine;
-		way |= w & (is_zero32(mine) - 1); /* a free way may have the address too */
-	}
-	*full = s->until[LISTED_WAYS - 1]; /* ways are taken in order */
+	for (int w = 0; w < LISTED_WAYS; w++)
+		found |= ((__u64)(s->address[w] ^ address) - 1) >> (63 - w) & (1U << w);
+	*full = s->until[LISTED_WAYS - 1];
+	if (!found)
+		return 0;
+	way = lowest_bit(found);
 	*at = set * LISTED_WAYS + way;
-	return until;
+	return s->until[way];
 }
 
 /* The set of an IPv4 source. */

@@ -21,11 +21,6 @@ static __always_inline __u64 hash4(__u32 address)
 }
 
 /* Returns 1 or 0 without a branch. */
-static __always_inline __u64 is_zero32(__u32 x)
-{
-	return ((__u64)x - 1) >> 63;
-}
-
 static __always_inline __u64 is_zero(__u64 x)
 {
 	return ~(x | -x) >> 63;

@@ -17,6 +17,9 @@
  * them are touched, which the CPU does at once, and then counted one by one.
  * What is in the buffer when the window ends is counted by the drain.
  *
+ * What became of a packet, and for which target it was, needs no such care: most are as
+ * the one before, and are added up in a run that is counted when it ends.
+ *
  * A record has two sets to live in, chosen by the halves of one hash, the second
  * by the kind as well; it is used when the first is full. Then the packet stays in
  * the buffer and meets its second set together with the next packets' first. When
@@ -237,10 +240,17 @@ static __always_inline void note_pair(const struct noted *e, int words)
 	r[words - 1] |= pair_bit(e->packet.ports);
 }
 
-/* The same of family 4, or 0: any. */
+#define ANY_FAMILY 0
+
+/* Is e of IPv4, where it is known to be of a family, or may be of any? */
+static __always_inline int is_ipv4(const struct noted *e, int family)
+{
+	return family == ANY_FAMILY ? e->packet.family == 4 : family == 4;
+}
+
 static __always_inline int place_of(__u32 region, struct batch *b, struct noted *e, __u32 n, int family)
 {
-	return family == 4 || e->packet.family == 4 ? place(region, b, e, n, WORDS4) : place(region, b, e, n, WORDS6);
+	return is_ipv4(e, family) ? place(region, b, e, n, WORDS4) : place(region, b, e, n, WORDS6);
 }
 
 /* Loads the lines of a set, and waits for nothing. */

@@ -110,13 +110,13 @@ struct batch {
 	__u32 target;  /* where the last packet's target is */
 	__u32 listed;  /* not 0: some were dropped because their source is listed */
 	__u32 first;   /* of the packets that one more can be joined with */
-	__u32 mixed;   /* not 0: not all are of IPv4 */
+	__u32 n6;      /* so many are of IPv6 */
 	__u64 jiffies; /* when now was read */
 	__u64 now;     /* boot-time ns */
 	__u32 hot4;    /* sets that IPv4 records are looked for in first; from the probe */
 	__u32 hot6;
-	__u32 begin4; /* the region's first set, as all that is said of sets */
-	__u32 begin6; /* no cache line belongs to two CPUs */
+	__u32 begin4; /* where the region's sets begin; from the probe */
+	__u32 begin6; /* with it a line ends: none belongs to two CPUs */
 	struct run run;
 	__u64 direct[DIRECT_WORDS]; /* by bit: the set of listed sources has direct counts */
 };

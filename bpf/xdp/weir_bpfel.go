@@ -24,7 +24,7 @@ type weirBatch struct {
 	Target  uint32
 	Listed  uint32
 	First   uint32
-	Mixed   uint32
+	N6      uint32
 	Jiffies uint64
 	Now     uint64
 	Hot4    uint32
