@@ -450,6 +450,7 @@ static __always_inline void note_of(__u32 region, struct batch *b, struct noted 
 		e->set = first_set(b->begin4, b->hot4, hash);
 	} else {
 		hash = hash_of(e);
+		e->hash = hash >> 32;
 		e->set = first_set(b->begin6, b->hot6, hash);
 		b->n6++;
 	}

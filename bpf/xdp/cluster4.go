@@ -13,13 +13,13 @@ type record4 struct {
 
 // Of the word of a record4.
 const (
-	source4Mask = slotMask<<keyShift4 | (1<<keyShift4 - 1)
-	pairs4      = kindPairs << (kindShift + keyShift4)
+	source4Mask = slotMask<<keyShift | (1<<keyShift - 1)
+	pairs4      = kindPairs << (kindShift + keyShift)
 	used4Shift  = 47 // of keyUsed
 )
 
 func (r record4) record() record {
-	return record{address: [2]uint64{r.word & (1<<keyShift4 - 1)}, key: uint32(r.word >> keyShift4), counts: r.counts}
+	return record{address: [2]uint64{r.word & (1<<keyShift - 1)}, key: uint32(r.word >> keyShift), counts: r.counts}
 }
 
 // joiner4 joins the records of a cluster. The records of a source that cannot be joined,
@@ -48,7 +48,7 @@ func (r *reader) cluster4(t *sourceTable, x *tableScan, cluster int) {
 	late := x.lateIn(cluster)
 	j.records = reserve(j.records, n, len(late))
 	for i := range late {
-		j.records[n] = record4{late[i].address[0] | uint64(late[i].key)<<keyShift4, late[i].counts}
+		j.records[n] = record4{late[i].address[0] | uint64(late[i].key)<<keyShift, late[i].counts}
 		n++
 	}
 	records := j.records[:n]
@@ -154,7 +154,7 @@ func (j *joiner4) meet(records []record4, r record4, h, mask uint64, n int) int 
 		at := j.index[h]
 		o := &records[at-1]
 		if o.word == r.word {
-			if sum, ok := joinCounts(r.word>>keyShift4, o.counts, r.counts); ok {
+			if sum, ok := joinCounts(r.word>>keyShift, o.counts, r.counts); ok {
 				o.counts = sum
 				return n
 			}
@@ -178,9 +178,9 @@ func (j *joiner4) meet(records []record4, r record4, h, mask uint64, n int) int 
 func (r *reader) emit4(joined []record4, links []uint32) {
 	links = links[:len(joined)]
 	for i := 0; i < len(joined); {
-		key, begin := joined[i].word>>keyShift4, i
+		key, begin := joined[i].word>>keyShift, i
 		var sum, most volume
-		for ; i < len(joined) && joined[i].word>>keyShift4 == key && links[i] == 0; i++ {
+		for ; i < len(joined) && joined[i].word>>keyShift == key && links[i] == 0; i++ {
 			v := volumeOf(joined[i].counts)
 			sum.packets += v.packets
 			sum.bytes += v.bytes
@@ -244,8 +244,8 @@ func (r *reader) emitLinked4(joined []record4, links []uint32, i int) {
 // sketch4 enters the sources of a cluster one by one.
 func (r *reader) sketch4(joined []record4) {
 	for i := 0; i < len(joined); {
-		key, begin := joined[i].word>>keyShift4, i
-		for i < len(joined) && joined[i].word>>keyShift4 == key {
+		key, begin := joined[i].word>>keyShift, i
+		for i < len(joined) && joined[i].word>>keyShift == key {
 			i++
 		}
 		if slot := key & slotMask; r.scanner.slots>>slot&1 != 0 {

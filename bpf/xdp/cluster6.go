@@ -59,22 +59,22 @@ func (r *reader) gather6(t *sourceTable, block int, groups uint8, n int) int {
 func gatherSets6(to []record, words []uint64) (n int) {
 	for ; len(words) >= setWays*words6; words = words[setWays*words6:] {
 		s, t := (*[setWays * words6]uint64)(words), (*[setWays]record)(to[n:])
-		t[0] = record{[2]uint64{s[0], s[1]}, s[3], uint32(s[2]) | keyFamily6}
-		t[1] = record{[2]uint64{s[4], s[5]}, s[7], uint32(s[6]) | keyFamily6}
-		t[2] = record{[2]uint64{s[8], s[9]}, s[11], uint32(s[10]) | keyFamily6}
-		t[3] = record{[2]uint64{s[12], s[13]}, s[15], uint32(s[14]) | keyFamily6}
+		t[0] = record{[2]uint64{s[0], s[1]}, s[3], uint32(s[2]>>keyShift) | keyFamily6}
+		t[1] = record{[2]uint64{s[4], s[5]}, s[7], uint32(s[6]>>keyShift) | keyFamily6}
+		t[2] = record{[2]uint64{s[8], s[9]}, s[11], uint32(s[10]>>keyShift) | keyFamily6}
+		t[3] = record{[2]uint64{s[12], s[13]}, s[15], uint32(s[14]>>keyShift) | keyFamily6}
 		n += int(used6(s[2]) + used6(s[6]) + used6(s[10]) + used6(s[14]))
 	}
 	return n
 }
 
 const (
-	words6     = 4  // of a record
-	used6Shift = 15 // of keyUsed
+	words6     = 4             // of a record
+	used6Shift = keyShift + 15 // of keyUsed
 )
 
-// used6 returns 1 for the key of a record that is in use, or else 0.
-func used6(key uint64) uint64 { return key >> used6Shift & 1 }
+// used6 returns 1 for the word with the key of a record that is in use, or else 0.
+func used6(word uint64) uint64 { return word >> used6Shift & 1 }
 
 // join6 joins records, counts and lists their sources.
 func (r *reader) join6(records []record, cluster int) {

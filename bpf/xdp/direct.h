@@ -36,7 +36,7 @@ static __always_inline int count_directly(__u32 region, struct batch *b, struct 
 {
 	__u32 what = what_is(&e->packet, REASON_DROP_SOURCE), place;
 	half *r = direct_record(region, way, &place);
-	__u64 own = (__u64)(what & 0xffff) << KEY_SHIFT4 | e->packet.src.w[0], sum;
+	__u64 own = (__u64)(what & 0xffff) << KEY_SHIFT | e->packet.src.w[0], sum;
 
 	if (!r)
 		return 0;

@@ -1,6 +1,7 @@
 package xdp
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"testing"
@@ -41,5 +42,39 @@ func TestFamiliesTakeTurns(t *testing.T) {
 		if s.Packets > sent[s.Address] {
 			t.Errorf("%v: %d packets counted, %d sent", s.Address, s.Packets, sent[s.Address])
 		}
+	}
+}
+
+// TestLikeHashes: a source of IPv6 is not counted as another whose hash is like its own
+// as far as it stands in the record.
+func TestLikeHashes(t *testing.T) {
+	onOneCPU(t)
+	r := newRig(t, Config{})
+	const own, other = "2001:db8:1::", "2001:db8:2::"
+	send := func() {
+		for i := range uint16(64) { // of many flows, so that the table and not the buffer counts
+			r.run(0, ethernet(0x86dd).ipv6(own, "2001:db8::1", 6).tcp(1000+i, 80, flagSYN), 1)
+		}
+	}
+	send()
+	table, found := &r.tables[1], false
+	for i := 0; i < len(table.words); i += table.stride {
+		if rec := table.read(table.words, i); rec.key&keyUsed != 0 && rec.kind() == classSYN {
+			b := netip.MustParseAddr(other).As16()
+			table.words[i], found = binary.NativeEndian.Uint64(b[:]), true
+		}
+	}
+	if !found {
+		t.Fatal("the batch was not counted")
+	}
+	send()
+	w := r.drain()
+	for _, s := range w.Sources.All() {
+		if s.Address != netip.MustParseAddr(own) && s.Address != netip.MustParseAddr(other) || s.Packets != 64 {
+			t.Errorf("%v: %d packets, want 64 of each", s.Address, s.Packets)
+		}
+	}
+	if w.Sources.Len() != 2 || w.Totals.Packets != 128 {
+		t.Errorf("%d sources, %d packets", w.Sources.Len(), w.Totals.Packets)
 	}
 }

@@ -19,9 +19,3 @@ static __always_inline __u64 hash4(__u32 address)
 {
 	return mix(address + CONSTANT(64, seed));
 }
-
-/* Returns 1 or 0 without a branch. */
-static __always_inline __u64 is_zero(__u64 x)
-{
-	return ~(x | -x) >> 63;
-}

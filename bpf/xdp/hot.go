@@ -120,9 +120,9 @@ func (d *Datapath) move(t *sourceTable, half, hot int) {
 // enter enters a record in the first of its two sets that has room, and returns where.
 func (t *sourceTable) enter(region, hot int, hash uint64, r *record) (set, way int, ok bool) {
 	set = t.first(hash, hot)
-	if way, ok = t.take(region, set, r); !ok {
+	if way, ok = t.take(region, set, hash, r); !ok {
 		set = t.second(hash, r.kind(), hot)
-		way, ok = t.take(region, set, r)
+		way, ok = t.take(region, set, hash, r)
 	}
 	return set, way, ok
 }
@@ -158,7 +158,7 @@ func (t *sourceTable) parkSet(all []parked, half, cpu, cpus, set int) []parked {
 }
 
 // take enters a record in a set if that has room, and returns where.
-func (t *sourceTable) take(region, set int, r *record) (way int, ok bool) {
+func (t *sourceTable) take(region, set int, hash uint64, r *record) (way int, ok bool) {
 	words := t.wordsOf(region, set, 1)
 	for way := range setWays {
 		w := words[way*t.stride : (way+1)*t.stride]
@@ -168,9 +168,9 @@ func (t *sourceTable) take(region, set int, r *record) (way int, ok bool) {
 		t.dirty[region*t.dirtyWords()+set/wordSets] |= 1 << (set / dirtySets & 63)
 		w[t.stride-1] = r.counts
 		if t.family == 4 {
-			w[0] = uint64(r.key)<<keyShift4 | r.address[0]
+			w[0] = uint64(r.key)<<keyShift | r.address[0]
 		} else {
-			w[0], w[1], w[2] = r.address[0], r.address[1], uint64(r.key&^keyFamily6)
+			w[0], w[1], w[2] = r.address[0], r.address[1], uint64(r.key&^keyFamily6)<<keyShift|hash>>32
 		}
 		return way, true
 	}

@@ -8,7 +8,7 @@ import (
 // Of sources.h.
 const (
 	setWays     = 4
-	keyShift4   = 32
+	keyShift    = 32
 	keyUsed     = 1<<15 | 1<<13
 	keyRetired  = 1 << 14
 	keyFamily6  = 1 << 16 // here only
@@ -39,25 +39,24 @@ const (
 	carryShare   = 4 // at most a quarter of a region's records
 )
 
-// sourceTable is the table of one family, as words: a record is its address with
-// its key, or its address and its key, and its counts.
+// sourceTable is the table of one family, as words: a record is its address with its key
+// above, or its address and then part of its hash with its key above, and its counts.
 type sourceTable struct {
-	family   uint8
-	sets     int // per region, a power of two
-	stride   int // words per record
-	keyAt    int // of them, the one with the key, above
-	keyShift int // so many bits
-	words    []uint64
-	four     [][setWays]record4 // words, if they are of IPv4
-	dirty    []uint64
-	ages     [2][][]uint8   // by half, CPU and record: idle windows of a record that is carried over
-	needed   [hotMemory]int // records of the last windows, the latest first
+	family uint8
+	sets   int // per region, a power of two
+	stride int // words per record
+	keyAt  int // of them, the one with the key
+	words  []uint64
+	four   [][setWays]record4 // words, if they are of IPv4
+	dirty  []uint64
+	ages   [2][][]uint8   // by half, CPU and record: idle windows of a record that is carried over
+	needed [hotMemory]int // records of the last windows, the latest first
 }
 
 func newSourceTable[S any](family uint8, cpus, sets int, table []S, dirty []uint64) sourceTable {
 	n := int(unsafe.Sizeof(table[0])) / 8
 	t := sourceTable{
-		family: family, sets: sets, stride: n / setWays, keyShift: keyShift4, dirty: dirty,
+		family: family, sets: sets, stride: n / setWays, dirty: dirty,
 		words: unsafe.Slice((*uint64)(unsafe.Pointer(&table[0])), n*len(table)),
 	}
 	for half := range t.ages {
@@ -67,7 +66,7 @@ func newSourceTable[S any](family uint8, cpus, sets int, table []S, dirty []uint
 		t.needed[i] = hotStart*setWays*hotFull/100 - 1
 	}
 	if family == 6 {
-		t.keyAt, t.keyShift = 2, 0
+		t.keyAt = 2
 	} else {
 		t.four = unsafe.Slice((*[setWays]record4)(unsafe.Pointer(&table[0])), len(table))
 	}
@@ -99,9 +98,9 @@ func (t *sourceTable) sets4(region, first, n int) [][setWays]record4 {
 
 // read returns the record at a place in some of the table's words.
 func (t *sourceTable) read(words []uint64, i int) record {
-	r := record{key: uint32(words[i+t.keyAt] >> t.keyShift), counts: words[i+t.stride-1]}
+	r := record{key: uint32(words[i+t.keyAt] >> keyShift), counts: words[i+t.stride-1]}
 	if t.family == 4 {
-		r.address[0] = words[i] & (1<<keyShift4 - 1)
+		r.address[0] = words[i] & (1<<keyShift - 1)
 	} else {
 		r.key |= keyFamily6
 		r.address = [2]uint64{words[i], words[i+1]}
@@ -115,7 +114,7 @@ func hash4(word, seed uint64) uint64 { return mix(word&source4Mask + seed) }
 func (t *sourceTable) hash(r *record, seed uint64) uint64 {
 	slot := uint64(r.key & slotMask)
 	if t.family == 4 {
-		return hash4(slot<<keyShift4|r.address[0], seed)
+		return hash4(slot<<keyShift|r.address[0], seed)
 	}
 	return mix(mix(r.address[0]+seed) ^ r.address[1] ^ slot<<56)
 }

@@ -96,10 +96,10 @@ static __always_inline struct totals *totals_of(__u32 region)
 #define PAIR_MULTIPLIER 0x9e3779b97f4a7c15ULL
 
 /* Records are handled as words. Those of IPv4 are two: address and key, counts.
- * Those of IPv6 are four: address, key, counts. */
+ * Those of IPv6 are four: address, part of its hash and key, counts. */
 #define WORDS4 (sizeof(struct source4) / 8)
 #define WORDS6 (sizeof(struct source6) / 8)
-#define KEY_SHIFT4 32 /* of the key in the word that it shares with the address */
+#define KEY_SHIFT 32 /* of the key in the word that it shares with the address, or with part of its hash */
 
 static __always_inline __u16 key_of(__u32 slot, __u32 kind)
 {
@@ -131,54 +131,60 @@ static __always_inline void mark_dirty(__u32 region, const struct noted *e, int 
 		*dirty |= 1ULL << (set / DIRTY_SETS & 63);
 }
 
-/* Returns the way of a set that has e's address under key, or else the first free
- * one, or SET_WAYS. Without branches: which way it is cannot be predicted, and the
- * verifier would follow each.
- *
- * For IPv4, address and key are one word of 48 bits, whose uppermost says that it is
- * in use. So it is also the uppermost of the difference to a free record, even if one
- * is subtracted, because in a key another bit is always set as well; and of what is
- * one less than no difference. */
-static __always_inline __u32 find_way(const half *set, const struct noted *e, __u64 key, int words)
-{
-	const struct address *a = &e->packet.src;
-	__u64 found = 0, own = key << KEY_SHIFT4 | a->w[0];
-
-#pragma unroll
-	for (int w = 0; w < SET_WAYS; w++) {
-		const half *r = set + w * words;
-		__u64 difference;
-
-		if (words == WORDS4) {
-			difference = r[0] ^ own;
-			found |= (difference - 1) >> (47 - w) & (1U << w);
-		} else {
-			__u64 other = r[2] ^ key; /* in use, a record has the uppermost bit of key too */
-
-			difference = (r[0] ^ half_of(a, 0)) | (r[1] ^ half_of(a, 1)) | other;
-			found |= (is_zero(difference) | (other >> 15 & 1)) << w;
-		}
-	}
-	/* The lowest bit of found, from a table of 16 nibbles. */
-	return 0x0102010301020104ULL >> found * 4 & 7;
-}
-
 /* The word of a record with the key, and the key in it. */
 static __always_inline half *key_word(half *r, int words)
 {
 	return words == WORDS4 ? r : r + 2;
 }
 
+/* That word of the record that counts e under a key. */
+static __always_inline __u64 word_of(const struct noted *e, __u64 key, int words)
+{
+	return key << KEY_SHIFT | (words == WORDS4 ? e->packet.src.w[0] : e->hash);
+}
+
+/* Returns the way of a set with this word, or else the first free one, or SET_WAYS.
+ * Without branches: which way it is cannot be predicted, and the verifier would follow
+ * each.
+ *
+ * The word has 48 bits, whose uppermost says that it is in use. So it is also the
+ * uppermost of the difference to a free record, even if one is subtracted, because in a
+ * key another bit is always set as well; and of what is one less than no difference. */
+static __always_inline __u32 find_way(half *set, __u64 own, int words)
+{
+	__u64 found = 0;
+
+#pragma unroll
+	for (int w = 0; w < SET_WAYS; w++)
+		found |= ((*key_word(set + w * words, words) ^ own) - 1) >> (47 - w) & (1U << w);
+	/* The lowest bit of found, from a table of 16 nibbles. */
+	return 0x0102010301020104ULL >> found * 4 & 7;
+}
+
+/* Returns the record of a set that counts e under a key; if there is none, a free one,
+ * which has no key yet; or null, also if that word is as another source's: then the
+ * set is full for this one. */
+static __always_inline half *find_record(half *set, const struct noted *e, __u64 key, int words)
+{
+	const struct address *a = &e->packet.src;
+	__u32 way = find_way(set, word_of(e, key, words), words);
+	half *r = set + way * words;
+
+	if (way >= SET_WAYS)
+		return 0;
+	if (words == WORDS6 && *key_word(r, words) && ((r[0] ^ half_of(a, 0)) | (r[1] ^ half_of(a, 1))))
+		return 0;
+	return r;
+}
+
 /* Makes a free record that of e. */
 static __always_inline void claim(half *r, const struct noted *e, __u64 key, int words)
 {
-	if (words == WORDS4) {
-		r[0] = key << KEY_SHIFT4 | e->packet.src.w[0];
-	} else {
+	if (words == WORDS6) {
 		r[0] = half_of(&e->packet.src, 0);
 		r[1] = half_of(&e->packet.src, 1);
-		r[2] = key;
 	}
+	*key_word(r, words) = word_of(e, key, words);
 	r[words - 1] = 0;
 }
 
@@ -196,21 +202,19 @@ static __always_inline int place(__u32 region, struct batch *b, struct noted *e,
 {
 	half *s = set_of(e, words), *r;
 	__u64 sum;
-	__u32 way;
 
 	if (!s)
 		return 0;
-	way = find_way(s, e, e->key, words);
-	if (way >= SET_WAYS)
+	r = find_record(s, e, e->key, words);
+	if (!r)
 		return 0;
-	r = s + way * words;
 	if (!*key_word(r, words)) {
 		claim(r, e, e->key, words);
 		mark_dirty(region, e, words);
 	}
 	sum = r[words - 1] += (__u64)e->packet.packets << PACKETS_SHIFT | e->packet.length;
 	if (sum & FULL)
-		*key_word(r, words) |= (__u64)KEY_RETIRED << (words == WORDS4 ? KEY_SHIFT4 : 0);
+		*key_word(r, words) |= (__u64)KEY_RETIRED << KEY_SHIFT;
 	if (!(n & (PAIRS_OF - 1)) && are_pairs_wanted(&e->packet, sum >> PACKETS_SHIFT, n))
 		b->paired |= 1U << n;
 	return 1;
@@ -227,14 +231,12 @@ static __always_inline void note_pair(const struct noted *e, int words)
 {
 	__u64 key = (e->key & (KEY_USED | (MAX_SLOTS - 1))) | KIND_PAIRS << KIND_SHIFT;
 	half *s = set_of(e, words), *r;
-	__u32 way;
 
 	if (!s)
 		return;
-	way = find_way(s, e, key, words);
-	if (way >= SET_WAYS)
+	r = find_record(s, e, key, words);
+	if (!r)
 		return;
-	r = s + way * words;
 	if (!*key_word(r, words))
 		claim(r, e, key, words);
 	r[words - 1] |= pair_bit(e->packet.ports);

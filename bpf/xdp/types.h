@@ -11,7 +11,7 @@
 #define SKETCH_SIZE (1 << SKETCH_BITS)
 #define MAX_RANK 33
 #define MAX_SIGNATURES 256
-#define LAYOUT_VERSION 7
+#define LAYOUT_VERSION 8
 
 /* How a probe treats leases on one interface. */
 enum filter_mode { MODE_OBSERVE, MODE_ENFORCE, MODE_OFF };
@@ -54,9 +54,11 @@ struct source4 {
 	__u64 packets_bytes;
 };
 
+/* Of IPv6, part of the hash stands beside the key in place of the address. */
 struct source6 {
 	struct address address;
-	__u64 key;
+	__u32 hash;
+	__u32 key;
 	__u64 packets_bytes;
 };
 
@@ -80,7 +82,7 @@ struct noted {
 	__u8 reason;
 	__u32 set;    /* of the table, where its record is; the lowest bits are of the hash */
 	__u32 listed; /* the way of the listed source that dropped it, plus one; or 0 */
-	__u32 pad;
+	__u32 hash;   /* its upper half, of a source of IPv6 */
 };
 
 /* Packets of one kind for one target that follow each other, and are still to be counted

@@ -194,7 +194,7 @@ type weirNoted struct {
 	Reason   uint8
 	Set      uint32
 	Listed   uint32
-	Pad      uint32
+	Hash     uint32
 }
 
 type weirOutcomes struct {
@@ -233,7 +233,8 @@ type weirSet6 struct {
 			_ structs.HostLayout
 			W [4]uint32
 		}
-		Key          uint64
+		Hash         uint32
+		Key          uint32
 		PacketsBytes uint64
 	}
 }
