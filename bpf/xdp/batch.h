@@ -64,6 +64,7 @@ static __always_inline struct noted *next_of(struct batch *b)
 	return noted_at(b, b->n);
 }
 
+/* The hash of the source that a packet is noted with. */
 static __always_inline __u64 hash_of(const struct noted *e)
 {
 	const struct address *a = &e->packet.src;
