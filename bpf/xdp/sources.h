@@ -89,9 +89,9 @@ static __always_inline struct totals *totals_of(__u32 region)
 #define PAIRS_FROM 16
 #define PAIRS_FROM_OTHER 128
 #define PAIRS_OF 4 /* one in so many packets is looked at */
-/* Up to this packet; then one in BATCH. Of a source with enough different pairs, 32 are
- * noted by then. */
+/* Up to this packet; of a source with enough different pairs, 32 are noted by then. */
 #define PAIRS_TO 512
+#define PAIRS_LATER 8 /* then the first packet of one batch in so many is looked at */
 /* 2^64 over the golden ratio: neighbours get different bits. */
 #define PAIR_MULTIPLIER 0x9e3779b97f4a7c15ULL
 
@@ -194,7 +194,7 @@ static __always_inline int are_pairs_wanted(const struct packet *p, __u64 packet
 {
 	__u64 from = p->class == CLASS_UDP ? PAIRS_FROM : PAIRS_FROM_OTHER;
 
-	return packets > from && p->ports && (packets <= PAIRS_TO || !(n | (packets & 7)));
+	return packets > from && p->ports && (packets <= PAIRS_TO || !(n | (packets & (PAIRS_LATER - 1))));
 }
 
 /* Counts noted[n] in its set. Returns 0 when that is full. */
