@@ -32,8 +32,6 @@
 #define PROTO_DSTOPTS 60
 
 #define TCP_FLAG_SYN 0x02
-#define TCP_FLAG_RST 0x04
-#define TCP_FLAG_ACK 0x10
 
 /* The class of a packet; the numbers are those of schemas.Class. */
 enum class {

@@ -10,9 +10,6 @@
 
 #include "sources.h"
 
-#define LISTED_PACKETS_SHIFT 40
-#define LISTED_FULL (1ULL << 63 | 1ULL << 39) /* half of what either count can hold */
-
 /* Returns the lease of a way of the listed sources; counted from the first set. */
 static __always_inline __u32 lease_at(__u32 way)
 {
@@ -50,8 +47,8 @@ static __always_inline void empty_listed_count(__u32 way, __u64 *count, __u64 no
 
 	if (!l)
 		return;
-	__sync_fetch_and_add(&l->packets, sum >> LISTED_PACKETS_SHIFT);
-	__sync_fetch_and_add(&l->bytes, sum & ((1ULL << LISTED_PACKETS_SHIFT) - 1));
+	__sync_fetch_and_add(&l->packets, sum >> PACKETS_SHIFT);
+	__sync_fetch_and_add(&l->bytes, sum & ((1ULL << PACKETS_SHIFT) - 1));
 	l->last = now;
 }
 
@@ -77,8 +74,8 @@ __noinline int count_listed(__u32 region)
 
 		if (!e->listed || !count)
 			continue;
-		more = (__u64)e->packet.packets << LISTED_PACKETS_SHIFT | e->packet.length;
-		if ((__sync_fetch_and_add(count, more) + more) & LISTED_FULL)
+		more = (__u64)e->packet.packets << PACKETS_SHIFT | e->packet.length;
+		if ((__sync_fetch_and_add(count, more) + more) & FULL)
 			empty_listed_count(e->listed - 1, count, b->now);
 	}
 	b->listed = 0;

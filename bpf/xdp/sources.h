@@ -101,11 +101,6 @@ static __always_inline struct totals *totals_of(__u32 region)
 #define WORDS6 (sizeof(struct source6) / 8)
 #define KEY_SHIFT 32 /* of the key in the word that it shares with the address, or with part of its hash */
 
-static __always_inline __u16 key_of(__u32 slot, __u32 kind)
-{
-	return KEY_USED | kind << KIND_SHIFT | slot;
-}
-
 /* Where in the table the set is that h names. */
 static __always_inline __u32 set_at(__u32 region, __u32 h, int words)
 {
