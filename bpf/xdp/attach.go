@@ -27,7 +27,7 @@ func (d *Datapath) loadProgram(s Slot, name string, v variant) (*ebpf.Program, e
 		return nil, err
 	}
 	constants := map[string]any{
-		"slot_id": uint32(s), "cpus": uint32(d.cpus), "seed": d.seed, "seed4": d.seed + uint64(s)<<keyShift,
+		"slot_id": uint32(s), "cpus": uint32(d.cpus), "seed": d.seed, "slot_salt": uint64(s) * slotSalt,
 		"sets4": uint32(d.ways4 / setWays), "sets6": uint32(d.ways6 / setWays),
 		"strict": flag(d.cfg.Strict), "group_off_link": flag(d.cfg.IPv6SourcePrefixLength == 64), "bare_ip": flag(v.bareIP),
 		"frags": flag(v.frags), "source_limit": cost(d.cfg.SourceLimit, 1),

@@ -71,14 +71,8 @@ static __always_inline __u64 hash_of(const struct noted *e)
 	__u64 slot = e->key & (MAX_SLOTS - 1);
 
 	if (e->packet.family == 4)
-		return mix((slot << 32 | a->w[0]) + CONSTANT(64, seed));
+		return hash4(a->w[0]) ^ slot * SLOT_SALT;
 	return mix(mix(half_of(a, 0) + CONSTANT(64, seed)) ^ half_of(a, 1) ^ slot << 56);
-}
-
-/* The hash of a source of IPv4 on this interface: seed4 has its number. */
-static __always_inline __u64 hash4_of(__u32 address)
-{
-	return mix(address + CONSTANT(64, seed4));
 }
 
 /* Where the record of a source is looked for, first: in a hot set. */
@@ -305,21 +299,30 @@ __noinline int keep_missed(__u32 region)
 	return 0;
 }
 
-/* Counts the packets that are kept, when they are too many to wait. */
-__noinline int count_kept(__u32 region)
+/* Looks at once for the packets whose first set was full in their second, when they are
+ * so many that they overlap by themselves, and there is little room for more. */
+__noinline int count_missed(__u32 region)
 {
 	struct batch *b = batch_at(region);
 
 	if (!b)
 		return 0;
 #pragma clang loop unroll(disable)
+	for (int n = 0; n < BATCH; n++) {
+		struct noted *e = &b->noted[n];
+
+		e->set = second_set(region, b, e);
+	}
+#pragma clang loop unroll_count(4)
 	for (int n = 0; n < BATCH; n++)
-		if (n < ANEW(b->n))
-			touch_of(&b->noted[n], ANY_FAMILY);
+		touch_of(&b->noted[n], ANY_FAMILY);
 #pragma clang loop unroll(disable)
-	for (int n = 0; n < BATCH; n++)
-		if (n < ANEW(b->n) && !place_of(region, b, &b->noted[n], n, ANY_FAMILY))
+	for (int n = 0; n < BATCH; n++) {
+		if (!(ANEW(b->missed) & 1U << n))
+			continue;
+		if (n < ANEW(b->kept) || !place_of(region, b, &b->noted[n], n, ANY_FAMILY))
 			count_other(region, n);
+	}
 	forget(b);
 	return 0;
 }
@@ -344,6 +347,14 @@ __noinline int note_pairs(__u32 region)
 	return 0;
 }
 
+/* How many bits are set. */
+static __always_inline __u32 bits_of(__u32 x)
+{
+	x -= x >> 1 & 0x55555555;
+	x = (x & 0x33333333) + (x >> 2 & 0x33333333);
+	return ((x + (x >> 4)) & 0x0f0f0f0f) * 0x01010101 >> 24;
+}
+
 /* Counts what is noted, and leaves room for more. It is called last: on top of a
  * filter's, the stack of all that is called here would be too much. */
 __noinline int flush(__u32 region)
@@ -361,9 +372,10 @@ __noinline int flush(__u32 region)
 		forget(b);
 		return 0;
 	}
-	keep_missed(region);
-	if (b->n > BATCH / 2)
-		count_kept(region);
+	if (bits_of(b->missed) > BATCH / 2)
+		count_missed(region);
+	else
+		keep_missed(region);
 	return 0;
 }
 
@@ -432,8 +444,9 @@ static __always_inline int join(struct noted *before, const struct noted *e, int
 	return 1;
 }
 
-/* Notes a packet of this family for counting. */
-static __always_inline void note_of(__u32 region, struct batch *b, struct noted *e, int family, __u32 reason)
+/* Notes the packet that is in e, which is next_of b, for counting. Of IPv4 its source has
+ * the hash4. */
+static __always_inline void note(__u32 region, struct batch *b, struct noted *e, int family, __u64 hash4, __u32 reason)
 {
 	struct packet *p = &e->packet;
 	__u32 what = what_is(p, reason), n;
@@ -447,7 +460,7 @@ static __always_inline void note_of(__u32 region, struct batch *b, struct noted 
 		return;
 	*what_of(e) = what;
 	if (family == 4) {
-		hash = hash4_of(p->src.w[0]);
+		hash = hash4 ^ CONSTANT(64, slot_salt);
 		e->set = first_set(b->begin4, b->hot4, hash);
 	} else {
 		hash = hash_of(e);
@@ -457,13 +470,4 @@ static __always_inline void note_of(__u32 region, struct batch *b, struct noted 
 	}
 	count_source(b, hash);
 	b->n = n + 1;
-}
-
-/* Notes the packet that is in e, which is next_of b, for counting. */
-static __always_inline void note(__u32 region, struct batch *b, struct noted *e, __u32 reason)
-{
-	if (e->packet.family == 4)
-		note_of(region, b, e, 4, reason);
-	else
-		note_of(region, b, e, 6, reason);
 }

@@ -45,7 +45,7 @@ func listedSets(n int) uint32 {
 }
 
 func (b *blocklist) setOf(word uint32) uint32 {
-	return b.size | uint32(mix(uint64(word)+b.seed)>>16)&(b.size-1)
+	return b.size | uint32(hash4(uint64(word), b.seed)>>16)&(b.size-1)
 }
 
 // untilOf is what the program reads of a lease beside the address.

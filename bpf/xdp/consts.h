@@ -25,8 +25,8 @@ volatile const __u32 sets6 = 1 << 14;
 volatile const __u8 frags = 0;
 /* Seed of the keyed hash: an attacker who does not know it cannot aim at a set. */
 volatile const __u64 seed = 0;
-/* The same, with the interface's number where it stands above an address of IPv4. */
-volatile const __u64 seed4 = 0;
+/* What tells hashes of one interface's sources of IPv4 from those of another. */
+volatile const __u64 slot_salt = 0;
 /* What a packet costs of what any source may send, in 1/16 ns; 0: no such limit. */
 volatile const __u64 source_limit = 0;
 /* Drop everything that is not IPv4 or IPv6, as the K-ONE program did. */

@@ -32,7 +32,7 @@ static __always_inline void note_direct_pair(__u32 place, __u32 ports)
 
 /* Counts the packet in e, which was dropped because its source is listed at a way.
  * Returns 0 if that is for note to do. */
-static __always_inline int count_directly(__u32 region, struct batch *b, struct noted *e, __u32 way)
+static __always_inline int count_directly(__u32 region, struct batch *b, struct noted *e, __u32 way, __u64 hash4)
 {
 	__u32 what = what_is(&e->packet, REASON_DROP_SOURCE), place;
 	half *r = direct_record(region, way, &place);
@@ -53,6 +53,6 @@ static __always_inline int count_directly(__u32 region, struct batch *b, struct 
 	if (!(sum & (PAIRS_OF - 1)) && are_pairs_wanted(&e->packet, sum, 1))
 		note_direct_pair(place, e->packet.ports);
 	count_in_run(region, b, &e->packet, 4, what);
-	count_source(b, hash4_of(e->packet.src.w[0]));
+	count_source(b, hash4 ^ CONSTANT(64, slot_salt));
 	return 1;
 }

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "batch.h"
+#include "prefilter.h"
 
 #define SELECTOR_PROTOCOL 128 /* selectors from here on are protocols below 128 */
 
@@ -51,55 +52,6 @@ static __always_inline void consider(struct decision *d, __u32 i, __u8 reason)
 	d->reason = reason;
 }
 
-/* Is a key in the prefilter? It has three bits there, all in one word. */
-static __always_inline int is_marked(__u32 prefilter_of, __u64 hash)
-{
-	__u32 half = prefilter_of & 1, shift = prefilter_of >> 8 & 63;
-	__u32 at = half * PREFILTER_WORDS + (hash >> shift & (PREFILTER_WORDS - 1));
-	__u64 *word = bpf_map_lookup_elem(&prefilter, &at);
-	__u64 mask = 1ULL << (hash >> 40 & 63) | 1ULL << (hash >> 34 & 63) | 1ULL << (hash >> 28 & 63);
-
-	return word && (*word & mask) == mask;
-}
-
-/* The same of the short prefixes of IPv4, by the upper 16 bits of the address. */
-static __always_inline __u64 is_wide(__u32 half, __u32 i)
-{
-	__u32 at = half * WIDE_WORDS + (i >> 6 & (WIDE_WORDS - 1));
-	__u64 *word = bpf_map_lookup_elem(&wide4, &at);
-
-	return word ? *word >> (i & 63) & 1 : 0;
-}
-
-#define MAYBE_EXACT 1
-#define MAYBE_PREFIX 2
-#define MAYBE_SIGNATURE 4
-
-/* What kinds of leases can there be on this source? Nearly always none, and one
- * word says so. */
-static __always_inline __u32 may_be_listed(const struct control *ctl, const struct packet *p)
-{
-	__u32 now = *(volatile __u32 *)&ctl->prefilter, kinds = 0;
-	__u64 upper;
-
-	if (p->family == 4) {
-		__u64 address = bpf_ntohl(p->src.w[0]);
-
-		if (is_marked(now, address * (CONSTANT(64, seed) | 1)))
-			kinds = MAYBE_EXACT;
-		if (ctl->narrow4 && is_marked(now, (address >> 8 | PREFILTER_NET) * (CONSTANT(64, seed) | 1)))
-			kinds |= MAYBE_PREFIX;
-		if (ctl->wide4 && is_wide(now & 1, address >> 16))
-			kinds |= MAYBE_PREFIX;
-		return kinds;
-	}
-	upper = half_of(&p->src, 0);
-	if (is_marked(now, mix(upper + CONSTANT(64, seed))) ||
-	    is_marked(now, mix((upper & bpf_cpu_to_be64(~0xffffULL)) + CONSTANT(64, seed) + 1)))
-		return MAYBE_EXACT | MAYBE_PREFIX;
-	return ctl->wide6 ? MAYBE_PREFIX : 0;
-}
-
 /* The number of the lowest bit that is set, of eight: de Bruijn's sequence moves another
  * three bits to the top for each, and a table of nibbles says for which. */
 static __always_inline __u32 lowest_bit(__u32 bits)
@@ -133,23 +85,25 @@ static __always_inline __u32 look_up(__u32 set, __u32 address, __u32 *at, __u32 
 	return s->until[way];
 }
 
-/* The set of an IPv4 source. */
-static __always_inline __u32 listed_set(const struct control *ctl, __u32 address)
+/* The set of a source that is listed. */
+static __always_inline __u32 listed_set(const struct control *ctl, __u64 hash4)
 {
 	__u32 sets = *(volatile __u32 *)&ctl->listed;
 
-	return sets | ((hash4(address) >> 16) & (sets - 1));
+	return sets | ((hash4 >> 16) & (sets - 1));
 }
 
 /* Returns the way, plus one, of a source that the first set it can be in says is dropped
- * for certain; or 0. */
-static __always_inline __u32 ask_first(const struct control *ctl, struct batch *b, __u32 region, __u32 address)
+ * for certain; or 0, and whether it is in no set, nor in the map for those without. */
+static __always_inline __u32 ask_first(const struct control *ctl, struct batch *b, __u32 region, __u32 address,
+				       __u64 hash4, int *unlisted)
 {
-	__u32 set = listed_set(ctl, address), at = 0, full, until;
+	__u32 set = listed_set(ctl, hash4), at = 0, full, until;
 
 	if (set < 2 * LISTED_DIRECT / LISTED_WAYS)
 		touch_direct(region, set); /* while the set is on its way too */
 	until = look_up(set, address, &at, &full);
+	*unlisted = !(until | full);
 	return until > now_of(b) >> UNTIL_SHIFT ? at + 1 : 0;
 }
 
@@ -157,7 +111,7 @@ static __always_inline __u32 ask_first(const struct control *ctl, struct batch *
  * it was full. */
 static __always_inline int ask_listed(const struct control *ctl, const struct packet *p, struct decision *d)
 {
-	__u32 address = p->src.w[0], at = 0, full, full_too, set = listed_set(ctl, address);
+	__u32 address = p->src.w[0], at = 0, full, full_too, set = listed_set(ctl, hash4(address));
 	__u32 until = look_up(set, address, &at, &full);
 
 	if (!until && full)
@@ -342,11 +296,11 @@ static __always_inline int has_shape(const struct packet *p, int shape)
 }
 
 /* Can a signature be meant for this packet? Going through them costs far more. */
-static __always_inline int is_targeted(const struct control *ctl, const struct packet *p)
+static __always_inline int is_targeted(__u32 kinds, const struct packet *p)
 {
 #pragma unroll
 	for (int shape = 0; shape < NUM_SHAPES; shape++)
-		if (ctl->signature_shapes & 1 << shape && has_shape(p, shape))
+		if (kinds & KINDS_SHAPES << shape && has_shape(p, shape))
 			return 1;
 	return 0;
 }
@@ -433,9 +387,9 @@ static __always_inline int exceeds(struct decision *d, const struct packet *p, _
 }
 
 /* Returns what the leases make of the packet which is next_of the buffer: the reason of
- * a drop, or of a pass. kinds says which there may be. Of a drop that is still to be
+ * a drop, or of a pass. maybe says which there may be. Of a drop that is still to be
  * counted for its lease, it notes where that is. */
-__noinline int ask_leases(__u32 region, __u32 kinds)
+__noinline int ask_leases(__u32 region, __u32 maybe)
 {
 	__u32 mode = control_value.mode[CONSTANT(32, slot_id)], reason;
 	const struct control *ctl = &control_value;
@@ -447,11 +401,11 @@ __noinline int ask_leases(__u32 region, __u32 kinds)
 	if (!b)
 		return REASON_PASS;
 	p = &next_of(b)->packet;
-	if (kinds & MAYBE_EXACT)
+	if (maybe & MAYBE_EXACT)
 		ask_exact(ctl, p, &d);
-	if (kinds & MAYBE_PREFIX && d.action < ACTION_DROP)
+	if (maybe & MAYBE_PREFIX && d.action < ACTION_DROP)
 		ask_prefixes(ctl, p, &d);
-	if (kinds & MAYBE_SIGNATURE)
+	if (maybe & MAYBE_SIGNATURE)
 		ask_signatures(ctl, p, &d);
 	if (!d.action)
 		return REASON_PASS;

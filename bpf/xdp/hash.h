@@ -15,6 +15,9 @@ static __always_inline __u64 mix(__u64 x)
 	return x;
 }
 
+#define SLOT_SALT 0x9e3779b97f4a7c15ULL /* times the interface's number */
+
+/* Of a source of IPv4, on whatever interface. */
 static __always_inline __u64 hash4(__u32 address)
 {
 	return mix(address + CONSTANT(64, seed));

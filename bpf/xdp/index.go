@@ -150,7 +150,7 @@ func (d *Datapath) lookAhead(entries []Entry, keys []matchKey) {
 		if k.isSource4() {
 			s := b.setOf(k.source[0])
 			set[n], lease[n] = &b.sets[s].Until[0], &b.leases[s].Of[0]
-			word[n] = b.word(marks, b.hash4(uint64(bits.ReverseBytes32(k.source[0]))))
+			word[n] = b.word(marks, hash4(uint64(k.source[0]), b.seed))
 			n++
 		} else {
 			d.table.read += x.slots[k.hash(d.seed)&uint32(len(x.slots)-1)]

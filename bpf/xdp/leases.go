@@ -20,7 +20,9 @@ type leaseTable struct {
 	signatures []Match // dense, in the order of the map
 	portion    portion
 	read       uint64
-	counts     struct{ exactAny, exactClass, prefixAny, prefixClass, allowSource, allowDestination, wide4, narrow4, wide6, sources int }
+	counts     struct{ exactAny, exactClass, prefixAny, prefixClass, allowSource, allowDestination int }
+	sources    struct{ exact4, narrow4, wide4, narrow6, wide6 int } // leases behind the prefilter, by how it is asked
+	shapes     uint32                                               // of signatures, a bit each
 }
 
 // lease returns the lease of a Match.
@@ -131,7 +133,7 @@ func (d *Datapath) put(e *Entry, k *matchKey) error {
 	t.free = t.free[:len(t.free)-1]
 	t.enter(i, s, k, d.seed)
 	if s == stageListed {
-		t.counts.sources++
+		t.sources.exact4++
 		d.markSource4(k.source[0])
 		d.list(k.source[0], i)
 		return nil
@@ -355,14 +357,17 @@ func (d *Datapath) Len() (leases, capacity int) {
 func (t *leaseTable) tally(m Match, s stage, by int) {
 	selector, _ := selectorOf(m)
 	if s.filtered() {
-		t.counts.sources += by
 		switch {
 		case isWide(m.Source):
-			t.counts.wide6 += by
-		case m.Source.Addr().Is4() && m.Source.Bits() < wideBelow:
-			t.counts.wide4 += by
-		case isNarrow4(m.Source):
-			t.counts.narrow4 += by
+			t.sources.wide6 += by
+		case m.Source.Addr().Is6():
+			t.sources.narrow6 += by
+		case m.Source.IsSingleIP():
+			t.sources.exact4 += by
+		case m.Source.Bits() < wideBelow:
+			t.sources.wide4 += by
+		default:
+			t.sources.narrow4 += by
 		}
 	}
 	switch {
@@ -381,13 +386,34 @@ func (t *leaseTable) tally(m Match, s stage, by int) {
 	}
 }
 
+// Of types.h: kinds of leases that there may be on a packet.
+const (
+	kindsExact4 = 1 << iota
+	kindsNarrow4
+	kindsWide4
+	kindsSource6
+	kindsWide6
+	kindsShapes = 1 << 8
+)
+
+// kinds returns which of them there are.
+func (t *leaseTable) kinds() uint32 {
+	kinds := t.shapes * kindsShapes
+	for bit, n := range map[uint32]int{
+		kindsExact4: t.sources.exact4, kindsNarrow4: t.sources.narrow4, kindsWide4: t.sources.wide4,
+		kindsSource6: t.sources.narrow6, kindsWide6: t.sources.wide6,
+	} {
+		if n > 0 {
+			kinds |= bit
+		}
+	}
+	return kinds
+}
+
 // writeCounts tells the program which stages have entries.
 func (d *Datapath) writeCounts() {
 	n, c := &d.table.counts, d.control
-	atomic.StoreUint32(&c.Wide4, uint32(n.wide4))
-	atomic.StoreUint32(&c.Narrow4, uint32(n.narrow4))
-	atomic.StoreUint32(&c.Wide6, uint32(n.wide6))
-	atomic.StoreUint32(&c.Any, uint32(n.sources+len(d.table.signatures)))
+	atomic.StoreUint32(&c.Kinds, d.table.kinds())
 	atomic.StoreUint32(&c.AllowSource, uint32(n.allowSource))
 	atomic.StoreUint32(&c.AllowDestination, uint32(n.allowDestination))
 	atomic.StoreUint32(&c.ExactAny, uint32(n.exactAny))

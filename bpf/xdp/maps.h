@@ -127,14 +127,15 @@ struct {
  * the leases with it. As much of a half is used as keeps it nearly empty: the less,
  * the better it stays in the cache. */
 #define PREFILTER_BITS 24
-#define PREFILTER_WORDS (1 << (PREFILTER_BITS - 6))
-#define PREFILTER_NET (1ULL << 32) /* beside a /24, which no address is mistaken for then */
+#define PREFILTER_HALF (1 << (PREFILTER_BITS - 3)) /* bytes */
+#define PREFILTER_NET (1ULL << 32)		   /* beside a /24, which no address is mistaken for then */
+__u64 prefilter_words[1] SEC(".data.prefilter");   /* (set at load) two halves */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 2 * PREFILTER_WORDS);
+	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, __u64);
+	__type(value, __u64); /* (set at load) two halves */
 } prefilter SEC(".maps");
 
 /* The same of IPv4 prefixes that are too short for it: their /16. */

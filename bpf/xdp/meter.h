@@ -44,34 +44,43 @@ __noinline int limit(__u32 region, __u32 mode)
 }
 
 /* Is the packet dropped because its source is listed, and need nothing else be asked?
- * Most of an attack is, once its sources are known. Where its way is, is in e then. */
+ * Most of an attack is, once its sources are known. Where its way is, is in e then.
+ * What there may be on the source is less than that if it turns out not to be listed. */
 static __always_inline int is_plain_drop(const struct control *ctl, struct batch *b, struct noted *e, __u32 region,
-					 __u32 kinds, __u32 mode)
+					 __u64 hash4, __u32 *maybe, __u32 mode)
 {
-	if (!(kinds & MAYBE_EXACT) || kinds & MAYBE_SIGNATURE || e->packet.family != 4 || mode != MODE_ENFORCE)
+	int unlisted;
+
+	if (!(*maybe & MAYBE_EXACT) || *maybe & MAYBE_SIGNATURE || mode != MODE_ENFORCE)
 		return 0;
 	if (ctl->allow_source | ctl->allow_destination)
 		return 0;
-	e->listed = ask_first(ctl, b, region, e->packet.src.w[0]);
+	e->listed = ask_first(ctl, b, region, e->packet.src.w[0], hash4, &unlisted);
+	if (unlisted && !ctl->exact_class)
+		*maybe &= ~MAYBE_EXACT;
 	return e->listed != 0;
 }
 
-/* Returns what becomes of e, which is next_of b, and why. */
-static __always_inline __u32 filter(const struct control *ctl, struct batch *b, struct noted *e, __u32 region)
+/* Returns what becomes of e, which is next_of b, and why. Of IPv4 its source has the
+ * hash4. */
+static __always_inline __u32 filter(const struct control *ctl, struct batch *b, struct noted *e, __u32 region,
+				    int family, __u64 hash4)
 {
-	__u32 mode = ctl->mode[CONSTANT(32, slot_id)], reason = REASON_PASS, kinds;
+	__u32 mode = ctl->mode[CONSTANT(32, slot_id)], reason = REASON_PASS, maybe;
+	__u32 kinds = *(volatile __u32 *)&ctl->kinds;
 
 	e->listed = 0;
 	if (unlikely(mode == MODE_OFF))
 		return REASON_PASS_OFF;
-	if (ctl->any) {
-		kinds = may_be_listed(ctl, &e->packet);
-		if (ctl->signature_shapes && is_targeted(ctl, &e->packet))
-			kinds |= MAYBE_SIGNATURE;
-		if (unlikely(kinds)) {
-			if (is_plain_drop(ctl, b, e, region, kinds, mode))
+	if (kinds) {
+		maybe = may_have(ctl, &e->packet, family, hash4, kinds);
+		if (kinds >= KINDS_SHAPES && is_targeted(kinds, &e->packet))
+			maybe |= MAYBE_SIGNATURE;
+		if (unlikely(maybe)) {
+			if (family == 4 && is_plain_drop(ctl, b, e, region, hash4, &maybe, mode))
 				return REASON_DROP_SOURCE;
-			reason = ask_leases(region, kinds);
+			if (maybe)
+				reason = ask_leases(region, maybe);
 		}
 	}
 	if (CONSTANT(64, source_limit) && reason == REASON_PASS)

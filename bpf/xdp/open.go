@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	layoutVersion = 8
+	layoutVersion = 9
 	targetWays    = 1 << 12
 	targetSpare   = 256
 	targetStride  = targetWays + 2*targetSpare
@@ -148,9 +148,12 @@ func (d *Datapath) spec() (*ebpf.CollectionSpec, error) {
 	for name, n := range sizes {
 		spec.Maps[name].MaxEntries = uint32(n)
 	}
-	b := spec.Maps["batches"] // one value, so that the program knows its address
-	b.ValueSize *= uint32(2 * d.cpus)
-	b.Key, b.Value = nil, nil
+	// One value each, so that the program knows its address.
+	for name, n := range map[string]int{"batches": 2 * d.cpus, "prefilter": 2 * prefilterWords} {
+		m := spec.Maps[name]
+		m.ValueSize *= uint32(n)
+		m.Key, m.Value = nil, nil
+	}
 	for _, name := range sectionNames {
 		spec.Maps[sectionOf(name)].ValueSize = spec.Maps[name].ValueSize
 	}
@@ -168,7 +171,7 @@ var mapNames = []string{
 }
 
 // sectionNames are the maps that the program refers to by a section.
-var sectionNames = []string{"control_page", "batches"}
+var sectionNames = []string{"control_page", "batches", "prefilter"}
 
 func sectionOf(name string) string { return ".data." + name }
 

@@ -10,6 +10,7 @@ import (
 const (
 	prefilterBits  = 24
 	prefilterWords = 1 << (prefilterBits - 6) // per half
+	prefilterHalf  = 8 * prefilterWords       // in the control page: the second half is in use
 	prefilterNet   = 1 << 32
 	wideWords      = 1 << 10
 	wideBelow      = 20 // IPv4 prefixes shorter than this are found by their /16
@@ -37,17 +38,14 @@ func (f *prefilter) word(half uint32, hash uint64) *uint64 {
 	return &f.words[uint64(half)*prefilterWords+hash>>f.shift()]
 }
 
-// shift is what is left of a hash when the number of its word is taken.
+// shift makes the number of a hash's word of its upper bits.
 func (f *prefilter) shift() int { return 64 + 6 - f.bits }
 
 // set marks a key.
 func (f *prefilter) set(half uint32, hash uint64) {
-	atomicOr(f.word(half, hash), 1<<(hash>>40&63)|1<<(hash>>34&63)|1<<(hash>>28&63))
+	atomicOr(f.word(half, hash), 1<<(hash&63)|1<<(hash>>6&63)|1<<(hash>>12&63))
 	f.marked++
 }
-
-// hash4 is that of an IPv4 address, or of a /24 beside prefilterNet.
-func (b *blocklist) hash4(key uint64) uint64 { return key * (b.seed | 1) }
 
 // mark lets packets of a source or a source prefix past a half of the prefilter.
 func (b *blocklist) mark(half uint32, p netip.Prefix) {
@@ -69,10 +67,10 @@ func (b *blocklist) mark(half uint32, p netip.Prefix) {
 func (b *blocklist) mark4(half, address uint32, length int) {
 	switch {
 	case length == 32:
-		b.set(half, b.hash4(uint64(address)))
+		b.set(half, hash4(uint64(bits.ReverseBytes32(address)), b.seed))
 	case length >= wideBelow:
 		for i := range uint64(1) << max(0, 24-length) {
-			b.set(half, b.hash4(uint64(address>>8)+i|prefilterNet))
+			b.set(half, mix((uint64(address>>8)+i|prefilterNet)+b.seed))
 		}
 	default:
 		for i := range uint32(1) << max(0, 16-length) {
@@ -84,11 +82,6 @@ func (b *blocklist) mark4(half, address uint32, length int) {
 
 // isWide reports whether a prefix is too short for any bit.
 func isWide(p netip.Prefix) bool { return p.Addr().Is6() && p.Bits() < 48 }
-
-// isNarrow4 reports whether a prefix of IPv4 is in the prefilter as such.
-func isNarrow4(p netip.Prefix) bool {
-	return p.Addr().Is4() && p.Bits() >= wideBelow && !p.IsSingleIP()
-}
 
 func b4(a netip.Addr) uint32 {
 	b := a.As4()
@@ -126,7 +119,7 @@ func (d *Datapath) markSource4(word uint32) {
 }
 
 // half is the half of the prefilter that is in use.
-func (d *Datapath) half() uint32 { return d.control.Prefilter & 1 }
+func (d *Datapath) half() uint32 { return d.control.Prefilter / prefilterHalf }
 
 // unmark notes that a key may have become stale, and makes the prefilter anew
 // once many have.
@@ -150,7 +143,7 @@ func (d *Datapath) rebuildPrefilter() {
 		d.markAll(next)
 	}
 	b.stale = 0
-	atomic.StoreUint32(&d.control.Prefilter, next|uint32(b.shift())<<8)
+	atomic.StoreUint32(&d.control.Prefilter, next*prefilterHalf|uint32(b.shift()-3))
 }
 
 func (f *prefilter) isCrowded() bool {

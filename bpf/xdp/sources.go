@@ -108,8 +108,13 @@ func (t *sourceTable) read(words []uint64, i int) record {
 	return r
 }
 
+// slotSalt is that of hash.h.
+const slotSalt = 0x9e3779b97f4a7c15
+
 // hash4 is the hash of the source of a record4's word.
-func hash4(word, seed uint64) uint64 { return mix(word&source4Mask + seed) }
+func hash4(word, seed uint64) uint64 {
+	return mix(word&(1<<keyShift-1)+seed) ^ word>>keyShift&slotMask*slotSalt
+}
 
 func (t *sourceTable) hash(r *record, seed uint64) uint64 {
 	slot := uint64(r.key & slotMask)

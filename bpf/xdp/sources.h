@@ -22,9 +22,9 @@
  *
  * A record has two sets to live in, chosen by the halves of one hash, the second
  * by the kind as well; it is used when the first is full. Then the packet stays in
- * the buffer and meets its second set together with the next packets' first. When
- * both are full, it is counted in the interface's "other": bounded time and memory,
- * exact totals, no eviction.
+ * the buffer and meets its second set together with the next packets' first; or at
+ * once, if that are most of the buffer's. When both are full, it is counted in the
+ * interface's "other": bounded time and memory, exact totals, no eviction.
  *
  * The first set is a hot one. Those are at the beginning of a region, as many as the
  * windows before needed: so few sources lie in few pages, in a table that has room for

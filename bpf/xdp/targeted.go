@@ -49,7 +49,8 @@ func (d *Datapath) writeTargeted() {
 	for i := range fresh { // first what is new, so that no signature is out of sight
 		atomicOr(&d.blocklist.targeted[i], fresh[i])
 	}
-	atomic.StoreUint32(&d.control.SignatureShapes, shapes)
+	d.table.shapes = shapes
+	atomic.StoreUint32(&d.control.Kinds, d.table.kinds())
 	for i := range fresh {
 		atomic.StoreUint64(&d.blocklist.targeted[i], fresh[i])
 	}

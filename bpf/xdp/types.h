@@ -11,7 +11,7 @@
 #define SKETCH_SIZE (1 << SKETCH_BITS)
 #define MAX_RANK 33
 #define MAX_SIGNATURES 256
-#define LAYOUT_VERSION 8
+#define LAYOUT_VERSION 9
 
 /* How a probe treats leases on one interface. */
 enum filter_mode { MODE_OBSERVE, MODE_ENFORCE, MODE_OFF };
@@ -215,28 +215,35 @@ struct slot {
 	struct on_link on_link[MAX_ON_LINK];
 };
 
+/* Kinds of leases that there may be on a packet. */
+enum kinds {
+	KINDS_EXACT4 = 1,  /* on single sources of IPv4 */
+	KINDS_NARROW4 = 2, /* on prefixes of IPv4 that the prefilter has */
+	KINDS_WIDE4 = 4,   /* on shorter ones */
+	KINDS_SOURCE6 = 8, /* on sources and prefixes of IPv6 that the prefilter has */
+	KINDS_WIDE6 = 16,  /* on shorter ones */
+	KINDS_SHAPES = 256 /* signatures: times 1 << shape, if some signature has it */
+};
+
 /* The control page: read once per packet, written by the probe through mmap. */
 struct control {
 	__u64 pad;   /* so that the layout is where all layouts have it */
 	__u32 epoch; /* 0 or 1: which half of every counting table is written */
 	__u32 layout;
-	__u64 seed; /* of the keyed hash */
+	__u64 seed;	 /* of the keyed hash */
+	__u32 kinds;	 /* bits, enum kinds: what leases there are but those of allow */
+	__u32 prefilter; /* the shift of the hash, and the bit of PREFILTER_HALF if that is in use */
+	__u32 listed;	 /* sets of listed sources in use, a power of two */
+	__u32 pad1;
 	/* How many entries each stage has: an empty one is not asked. */
-	__u32 any;	 /* of all stages but allow */
-	__u32 prefilter; /* which half is in use, and above it the shift of the hash */
-	__u32 wide4;	 /* prefixes of IPv4 too short for the prefilter */
-	__u32 wide6;
-	__u32 signature_shapes; /* bit 1 << shape: some signature has it */
-	__u32 exact_any;	/* not in a set of listed4 */
+	__u32 exact_any; /* not in a set of listed4 */
 	__u32 exact_class;
 	__u32 prefix_any;
 	__u32 prefix_class;
 	__u32 allow_source;
 	__u32 allow_destination;
 	__u32 signatures;
-	__u32 listed;  /* sets in use, a power of two */
-	__u32 narrow4; /* prefixes of IPv4 in the prefilter */
-	__u32 pad1;
+	__u32 pad2;
 	/* The window that has ended and is not yet committed. */
 	__u32 pending;
 	__u64 window_start; /* of the open window, boot-time ns */

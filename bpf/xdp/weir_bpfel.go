@@ -66,11 +66,10 @@ type weirControl struct {
 	Epoch            uint32
 	Layout           uint32
 	Seed             uint64
-	Any              uint32
+	Kinds            uint32
 	Prefilter        uint32
-	Wide4            uint32
-	Wide6            uint32
-	SignatureShapes  uint32
+	Listed           uint32
+	Pad1             uint32
 	ExactAny         uint32
 	ExactClass       uint32
 	PrefixAny        uint32
@@ -78,10 +77,9 @@ type weirControl struct {
 	AllowSource      uint32
 	AllowDestination uint32
 	Signatures       uint32
-	Listed           uint32
-	Narrow4          uint32
-	Pad1             uint32
+	Pad2             uint32
 	Pending          uint32
+	_                [4]byte
 	WindowStart      uint64
 	PendingStart     uint64
 	PendingEnd       uint64
@@ -372,11 +370,12 @@ const (
 	weirVarCpus            = "cpus"
 	weirVarFrags           = "frags"
 	weirVarGroupOffLink    = "group_off_link"
+	weirVarPrefilterWords  = "prefilter_words"
 	weirVarSeed            = "seed"
-	weirVarSeed4           = "seed4"
 	weirVarSets4           = "sets4"
 	weirVarSets6           = "sets6"
 	weirVarSlotId          = "slot_id"
+	weirVarSlotSalt        = "slot_salt"
 	weirVarSourceLimit     = "source_limit"
 	weirVarStrict          = "strict"
 )
@@ -465,19 +464,20 @@ type weirMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type weirVariableSpecs struct {
-	BareIp       *ebpf.VariableSpec `ebpf:"bare_ip"`
-	BatchValues  *ebpf.VariableSpec `ebpf:"batch_values"`
-	ControlValue *ebpf.VariableSpec `ebpf:"control_value"`
-	Cpus         *ebpf.VariableSpec `ebpf:"cpus"`
-	Frags        *ebpf.VariableSpec `ebpf:"frags"`
-	GroupOffLink *ebpf.VariableSpec `ebpf:"group_off_link"`
-	Seed         *ebpf.VariableSpec `ebpf:"seed"`
-	Seed4        *ebpf.VariableSpec `ebpf:"seed4"`
-	Sets4        *ebpf.VariableSpec `ebpf:"sets4"`
-	Sets6        *ebpf.VariableSpec `ebpf:"sets6"`
-	SlotId       *ebpf.VariableSpec `ebpf:"slot_id"`
-	SourceLimit  *ebpf.VariableSpec `ebpf:"source_limit"`
-	Strict       *ebpf.VariableSpec `ebpf:"strict"`
+	BareIp         *ebpf.VariableSpec `ebpf:"bare_ip"`
+	BatchValues    *ebpf.VariableSpec `ebpf:"batch_values"`
+	ControlValue   *ebpf.VariableSpec `ebpf:"control_value"`
+	Cpus           *ebpf.VariableSpec `ebpf:"cpus"`
+	Frags          *ebpf.VariableSpec `ebpf:"frags"`
+	GroupOffLink   *ebpf.VariableSpec `ebpf:"group_off_link"`
+	PrefilterWords *ebpf.VariableSpec `ebpf:"prefilter_words"`
+	Seed           *ebpf.VariableSpec `ebpf:"seed"`
+	Sets4          *ebpf.VariableSpec `ebpf:"sets4"`
+	Sets6          *ebpf.VariableSpec `ebpf:"sets6"`
+	SlotId         *ebpf.VariableSpec `ebpf:"slot_id"`
+	SlotSalt       *ebpf.VariableSpec `ebpf:"slot_salt"`
+	SourceLimit    *ebpf.VariableSpec `ebpf:"source_limit"`
+	Strict         *ebpf.VariableSpec `ebpf:"strict"`
 }
 
 // weirObjects contains all objects after they have been loaded into the kernel.
@@ -567,19 +567,20 @@ func (m *weirMaps) Close() error {
 //
 // It can be passed to loadWeirObjects or ebpf.CollectionSpec.LoadAndAssign.
 type weirVariables struct {
-	BareIp       *ebpf.Variable `ebpf:"bare_ip"`
-	BatchValues  *ebpf.Variable `ebpf:"batch_values"`
-	ControlValue *ebpf.Variable `ebpf:"control_value"`
-	Cpus         *ebpf.Variable `ebpf:"cpus"`
-	Frags        *ebpf.Variable `ebpf:"frags"`
-	GroupOffLink *ebpf.Variable `ebpf:"group_off_link"`
-	Seed         *ebpf.Variable `ebpf:"seed"`
-	Seed4        *ebpf.Variable `ebpf:"seed4"`
-	Sets4        *ebpf.Variable `ebpf:"sets4"`
-	Sets6        *ebpf.Variable `ebpf:"sets6"`
-	SlotId       *ebpf.Variable `ebpf:"slot_id"`
-	SourceLimit  *ebpf.Variable `ebpf:"source_limit"`
-	Strict       *ebpf.Variable `ebpf:"strict"`
+	BareIp         *ebpf.Variable `ebpf:"bare_ip"`
+	BatchValues    *ebpf.Variable `ebpf:"batch_values"`
+	ControlValue   *ebpf.Variable `ebpf:"control_value"`
+	Cpus           *ebpf.Variable `ebpf:"cpus"`
+	Frags          *ebpf.Variable `ebpf:"frags"`
+	GroupOffLink   *ebpf.Variable `ebpf:"group_off_link"`
+	PrefilterWords *ebpf.Variable `ebpf:"prefilter_words"`
+	Seed           *ebpf.Variable `ebpf:"seed"`
+	Sets4          *ebpf.Variable `ebpf:"sets4"`
+	Sets6          *ebpf.Variable `ebpf:"sets6"`
+	SlotId         *ebpf.Variable `ebpf:"slot_id"`
+	SlotSalt       *ebpf.Variable `ebpf:"slot_salt"`
+	SourceLimit    *ebpf.Variable `ebpf:"source_limit"`
+	Strict         *ebpf.Variable `ebpf:"strict"`
 }
 
 // weirPrograms contains all programs after they have been loaded into the kernel.

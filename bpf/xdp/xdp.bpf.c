@@ -57,30 +57,37 @@ __noinline int decide_other(__u32 region, __u32 parsed, __u32 packets, __u32 len
 
 /* Notes what became of a packet of IP, which is next_of b: none leaves without a reason
  * counted. Last of all it counts what the buffer holds, if that is full. */
-static __always_inline void finish(struct batch *b, __u32 region, struct noted *e, __u32 reason)
+static __always_inline void finish(struct batch *b, __u32 region, struct noted *e, int family, __u64 hash4,
+				   __u32 reason)
 {
-	note(region, b, e, reason);
+	note(region, b, e, family, hash4, reason);
 	if (b->n >= BATCH)
 		flush(region);
 }
 
-/* Decides on a packet of IP, which is next_of b, and returns whether it passes. What most
- * packets pass by has a copy of its own, with little left to ask. */
-static __always_inline int decide(struct batch *b, __u32 region, struct noted *e)
+/* Decides on a packet of this family, which is next_of b, and returns whether it passes.
+ * What most packets pass by has a copy of its own, with little left to ask. */
+static __always_inline int decide_on(struct batch *b, __u32 region, struct noted *e, int family)
 {
-	__u32 reason = filter(&control_value, b, e, region);
+	__u64 hash = family == 4 ? hash4(e->packet.src.w[0]) : 0;
+	__u32 reason = filter(&control_value, b, e, region, family, hash);
 
 	if (reason == REASON_PASS) {
-		finish(b, region, e, REASON_PASS);
+		finish(b, region, e, family, hash, REASON_PASS);
 		return 1;
 	}
 	if (e->listed) {
-		if (count_directly(region, b, e, e->listed - 1))
+		if (count_directly(region, b, e, e->listed - 1, hash))
 			return 0;
 		b->listed = 1;
 	}
-	finish(b, region, e, reason);
+	finish(b, region, e, family, hash, reason);
 	return !is_drop(reason);
+}
+
+static __always_inline int decide(struct batch *b, __u32 region, struct noted *e)
+{
+	return e->packet.family == 4 ? decide_on(b, region, e, 4) : decide_on(b, region, e, 6);
 }
 
 static __always_inline __u32 length_of(struct xdp_md *ctx, const struct cursor *c)
