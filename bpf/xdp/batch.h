@@ -444,9 +444,9 @@ static __always_inline int join(struct noted *before, const struct noted *e, int
 	return 1;
 }
 
-/* Notes the packet that is in e, which is next_of b, for counting. Of IPv4 its source has
- * the hash4. */
-static __always_inline void note(__u32 region, struct batch *b, struct noted *e, int family, __u64 hash4, __u32 reason)
+/* Notes the packet that is in e, which is next_of b, for counting. Of IPv4 the hash4 of
+ * its source may be known, and is not 0 then: most of a train are joined without. */
+static __always_inline void note(__u32 region, struct batch *b, struct noted *e, int family, __u64 known, __u32 reason)
 {
 	struct packet *p = &e->packet;
 	__u32 what = what_is(p, reason), n;
@@ -460,7 +460,7 @@ static __always_inline void note(__u32 region, struct batch *b, struct noted *e,
 		return;
 	*what_of(e) = what;
 	if (family == 4) {
-		hash = hash4 ^ CONSTANT(64, slot_salt);
+		hash = (known ? known : hash4(p->src.w[0])) ^ CONSTANT(64, slot_salt);
 		e->set = first_set(b->begin4, b->hot4, hash);
 	} else {
 		hash = hash_of(e);

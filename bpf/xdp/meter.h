@@ -61,10 +61,10 @@ static __always_inline int is_plain_drop(const struct control *ctl, struct batch
 	return e->listed != 0;
 }
 
-/* Returns what becomes of e, which is next_of b, and why. Of IPv4 its source has the
- * hash4. */
+/* Returns what becomes of e, which is next_of b, and why. The hash4 of a source of IPv4 is
+ * left in hash where it was needed. */
 static __always_inline __u32 filter(const struct control *ctl, struct batch *b, struct noted *e, __u32 region,
-				    int family, __u64 hash4)
+				    int family, __u64 *hash)
 {
 	__u32 mode = ctl->mode[CONSTANT(32, slot_id)], reason = REASON_PASS, maybe;
 	__u32 kinds = *(volatile __u32 *)&ctl->kinds;
@@ -73,11 +73,13 @@ static __always_inline __u32 filter(const struct control *ctl, struct batch *b, 
 	if (unlikely(mode == MODE_OFF))
 		return REASON_PASS_OFF;
 	if (kinds) {
-		maybe = may_have(ctl, &e->packet, family, hash4, kinds);
+		if (family == 4)
+			*hash = hash4(e->packet.src.w[0]);
+		maybe = may_have(ctl, &e->packet, family, *hash, kinds);
 		if (kinds >= KINDS_SHAPES && is_targeted(kinds, &e->packet))
 			maybe |= MAYBE_SIGNATURE;
 		if (unlikely(maybe)) {
-			if (family == 4 && is_plain_drop(ctl, b, e, region, hash4, &maybe, mode))
+			if (family == 4 && is_plain_drop(ctl, b, e, region, *hash, &maybe, mode))
 				return REASON_DROP_SOURCE;
 			if (maybe)
 				reason = ask_leases(region, maybe);

@@ -69,8 +69,8 @@ static __always_inline void finish(struct batch *b, __u32 region, struct noted *
  * What most packets pass by has a copy of its own, with little left to ask. */
 static __always_inline int decide_on(struct batch *b, __u32 region, struct noted *e, int family)
 {
-	__u64 hash = family == 4 ? hash4(e->packet.src.w[0]) : 0;
-	__u32 reason = filter(&control_value, b, e, region, family, hash);
+	__u64 hash = 0;
+	__u32 reason = filter(&control_value, b, e, region, family, &hash);
 
 	if (reason == REASON_PASS) {
 		finish(b, region, e, family, hash, REASON_PASS);
