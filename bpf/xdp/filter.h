@@ -103,7 +103,7 @@ static __always_inline __u32 ask_first(const struct control *ctl, struct batch *
 	if (set < 2 * LISTED_DIRECT / LISTED_WAYS)
 		touch_direct(region, set); /* while the set is on its way too */
 	until = look_up(set, address, &at, &full);
-	*unlisted = !(until | full);
+	*unlisted = !(at | full); /* of one that moves, the former way still has the address */
 	return until > now_of(b) >> UNTIL_SHIFT ? at + 1 : 0;
 }
 
