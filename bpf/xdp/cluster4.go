@@ -27,11 +27,15 @@ func (r record4) record() record {
 type joiner4 struct {
 	records []record4 // of the cluster, of all CPUs
 	links   []uint32  // by joined record: the source's next, plus one; linked if it is not its first
-	index   []uint32  // by hash: a joined record, plus one
+	index   []uint16  // by hash: a joined record, plus one
 }
 
 // linked marks a record that is not the first of its source.
 const linked = 1 << 31
+
+// indexMost is how many records the index can tell apart. Parts of a split have fewer by
+// far: no source has so many records, and if one had, it would be listed twice.
+const indexMost = 1<<16 - 1
 
 // cluster4 reads a cluster of IPv4.
 func (r *reader) cluster4(t *sourceTable, x *tableScan, cluster int) {
@@ -52,12 +56,16 @@ func (r *reader) cluster4(t *sourceTable, x *tableScan, cluster int) {
 		n++
 	}
 	records := j.records[:n]
-	if n <= max(joinMost, r.cpus*blockRecords+len(late)) {
+	if n <= min(max(joinMost, r.cpus*blockRecords+len(late)), indexMost) {
 		r.join4(records, cluster)
 		return
 	}
 	hash := func(e *record4) uint64 { return (e.word & source4Mask) * r.hashKey }
-	split(records, make([]record4, n), hash, func(part []record4) { r.join4(part, cluster) })
+	split(records, make([]record4, n), hash, func(part []record4) {
+		for part := range slices.Chunk(part, indexMost) {
+			r.join4(part, cluster)
+		}
+	})
 	j.records = nil // so many will not come again
 }
 
@@ -93,7 +101,7 @@ func (r *reader) join4(records []record4, cluster int) {
 // begin makes room for n records.
 func (j *joiner4) begin(n int) {
 	if len(j.links) < n {
-		j.links, j.index = make([]uint32, n), make([]uint32, indexSize(n))
+		j.links, j.index = make([]uint32, n), make([]uint16, 2*indexSize(n))
 	}
 }
 
@@ -121,7 +129,7 @@ func indexSize(n int) int { return 4 << bits.Len(uint(n)) }
 // join joins records in place, and returns what is left. What most records of a flood
 // take is here and short; meet has the rest.
 func (j *joiner4) join(records []record4, key uint64) []record4 {
-	index := j.index[:indexSize(len(records))]
+	index := j.index[:2*indexSize(len(records))] // small numbers, so that twice the places fit a core's cache
 	mask := uint64(len(index) - 1)
 	clear(index)
 	clear(j.links[:len(records)])
@@ -133,7 +141,7 @@ func (j *joiner4) join(records []record4, key uint64) []record4 {
 		if at == 0 {
 			records[n].word, records[n].counts = word, counts
 			n++
-			index[h] = uint32(n)
+			index[h] = uint16(n)
 			continue
 		}
 		o := &records[at-1]
@@ -151,7 +159,7 @@ func (j *joiner4) join(records []record4, key uint64) []record4 {
 func (j *joiner4) meet(records []record4, r record4, h, mask uint64, n int) int {
 	first := uint32(0)
 	for ; j.index[h] != 0; h = (h + 1) & mask {
-		at := j.index[h]
+		at := uint32(j.index[h])
 		o := &records[at-1]
 		if o.word == r.word {
 			if sum, ok := joinCounts(r.word>>keyShift, o.counts, r.counts); ok {
@@ -165,7 +173,7 @@ func (j *joiner4) meet(records []record4, r record4, h, mask uint64, n int) int 
 	}
 	records[n] = r
 	n++
-	j.index[h] = uint32(n)
+	j.index[h] = uint16(n)
 	if first != 0 {
 		j.links[n-1] = linked | j.links[first-1]
 		j.links[first-1] = uint32(n)
