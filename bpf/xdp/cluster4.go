@@ -33,10 +33,6 @@ type joiner4 struct {
 // linked marks a record that is not the first of its source.
 const linked = 1 << 31
 
-// indexMost is how many records the index can tell apart. Parts of a split have fewer by
-// far: no source has so many records, and if one had, it would be listed twice.
-const indexMost = 1<<16 - 1
-
 // cluster4 reads a cluster of IPv4.
 func (r *reader) cluster4(t *sourceTable, x *tableScan, cluster int) {
 	j, n := &r.four, 0
@@ -56,16 +52,12 @@ func (r *reader) cluster4(t *sourceTable, x *tableScan, cluster int) {
 		n++
 	}
 	records := j.records[:n]
-	if n <= min(max(joinMost, r.cpus*blockRecords+len(late)), indexMost) {
+	if n <= r.mostAtOnce(len(late)) {
 		r.join4(records, cluster)
 		return
 	}
 	hash := func(e *record4) uint64 { return (e.word & source4Mask) * r.hashKey }
-	split(records, make([]record4, n), hash, func(part []record4) {
-		for part := range slices.Chunk(part, indexMost) {
-			r.join4(part, cluster)
-		}
-	})
+	split(records, make([]record4, n), hash, func(part []record4) { r.join4(part, cluster) })
 	j.records = nil // so many will not come again
 }
 
@@ -101,7 +93,7 @@ func (r *reader) join4(records []record4, cluster int) {
 // begin makes room for n records.
 func (j *joiner4) begin(n int) {
 	if len(j.links) < n {
-		j.links, j.index = make([]uint32, n), make([]uint16, 2*indexSize(n))
+		j.links, j.index = make([]uint32, n), make([]uint16, indexSize(n))
 	}
 }
 
@@ -124,12 +116,12 @@ func gatherSets4(to []record4, sets [][setWays]record4) (n int) {
 func used4(word uint64) uint64 { return word >> used4Shift & 1 }
 
 // indexSize is how many places there are for n records: enough for most to have theirs.
-func indexSize(n int) int { return 4 << bits.Len(uint(n)) }
+func indexSize(n int) int { return 8 << bits.Len(uint(n)) }
 
 // join joins records in place, and returns what is left. What most records of a flood
 // take is here and short; meet has the rest.
 func (j *joiner4) join(records []record4, key uint64) []record4 {
-	index := j.index[:2*indexSize(len(records))] // small numbers, so that twice the places fit a core's cache
+	index := j.index[:indexSize(len(records))]
 	mask := uint64(len(index) - 1)
 	clear(index)
 	clear(j.links[:len(records)])

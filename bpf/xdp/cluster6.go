@@ -7,7 +7,7 @@ type joiner6 struct {
 	records []record
 	joined  []record
 	links   []uint32
-	index   []uint32
+	index   []uint16
 }
 
 // cluster6 reads a cluster of IPv6.
@@ -29,7 +29,7 @@ func (r *reader) cluster6(t *sourceTable, x *tableScan, cluster int) {
 		n++
 	}
 	records := j.records[:n]
-	if n <= max(joinMost, r.cpus*blockRecords+len(late)) {
+	if n <= r.mostAtOnce(len(late)) {
 		r.join6(records, cluster)
 		return
 	}
@@ -96,7 +96,7 @@ func (r *reader) join6(records []record, cluster int) {
 func (j *joiner6) begin(n int) {
 	if len(j.joined) < n {
 		j.joined, j.links = make([]record, n), make([]uint32, n)
-		j.index = make([]uint32, indexSize(n))
+		j.index = make([]uint16, indexSize(n))
 	}
 }
 
@@ -110,7 +110,7 @@ next:
 		r, first := &records[i], uint32(0)
 		h := r.joinHash(key) & mask
 		for ; index[h] != 0; h = (h + 1) & mask {
-			at := index[h]
+			at := uint32(index[h])
 			o := &joined[at-1]
 			if !o.isSource(r) {
 				continue
@@ -124,7 +124,7 @@ next:
 		}
 		joined[n], links[n] = *r, 0
 		n++
-		index[h] = uint32(n)
+		index[h] = uint16(n)
 		if first != 0 {
 			links[n-1] = linked | links[first-1]
 			links[first-1] = uint32(n)

@@ -1,18 +1,30 @@
 package xdp
 
-import "math/bits"
+import (
+	"math/bits"
+	"slices"
+)
 
 const (
 	// joinMost is how many records are joined at once, if there may be fewer: their
 	// index is then in the processor's second cache.
 	joinMost = 2048
+	// indexMost is how many an index can tell apart, whose places have 16 bits so that
+	// many of them fit a core's cache.
+	indexMost = 1<<16 - 1
 	// splitSize is how many records a part of more has, about.
 	splitSize = 512
 )
 
-// split calls each with parts of records, such that those of a source are in one. It
-// is for clusters that a flood has filled before its sets became hot. It needs as much
-// room again in to.
+// mostAtOnce is how many records of a cluster are joined without a split, if so many are
+// late.
+func (r *reader) mostAtOnce(late int) int {
+	return min(max(joinMost, r.cpus*blockRecords+late), indexMost)
+}
+
+// split calls each with parts of records, such that those of a source are in one, unless
+// it had more than indexMost, which no source has. It is for clusters that a flood has
+// filled before its sets became hot. It needs as much room again in to.
 func split[R any](records, to []R, hash func(*R) uint64, each func([]R)) {
 	shift := 64 - bits.Len(uint(len(records)/splitSize))
 	ends := make([]uint32, 1<<(64-shift))
@@ -31,7 +43,9 @@ func split[R any](records, to []R, hash func(*R) uint64, each func([]R)) {
 	}
 	begin := uint32(0)
 	for _, end := range ends {
-		each(to[begin:end])
+		for part := range slices.Chunk(to[begin:end], indexMost) {
+			each(part)
+		}
 		begin = end
 	}
 }
