@@ -85,7 +85,7 @@ func TestHotSetsFollowTheSources(t *testing.T) {
 // become hot, where the program finds it.
 func TestCarriedRecordsMove(t *testing.T) {
 	onOneCPU(t)
-	r := newRig(t, Config{SourceWays: 1 << 14})
+	r := newRig(t, Config{SourceWays: 1 << 16}) // in fewer, one of the sources may find both its sets full of others
 	ack := ethernet(0x0800).ipv4("203.0.113.1", "198.51.100.1", 6, 0).tcp(1234, 80, flagACK)
 	ack6 := ethernet(0x86dd).ipv6("2001:db8::9", "2001:db8::1", 6).tcp(1234, 80, flagACK)
 	const sources = 600
@@ -113,7 +113,7 @@ func TestCarriedRecordsMove(t *testing.T) {
 		}
 		return n
 	}
-	for _, hot := range []int{2048, 64, 128, 1024, 64, 2048} {
+	for _, hot := range []int{8192, 64, 128, 1024, 64, 8192} {
 		for half := range 2 {
 			converse()
 			w := r.drain()
