@@ -136,7 +136,7 @@ func (s *Subject) Settle(sources uint32) error {
 	return s.Walk(sources)
 }
 
-// Run sends packets from random sources and returns the CPU time and the number
+// Run sends packets from random sources, within On, and returns the CPU time and the number
 // of packets, which may be more than asked for.
 func (s *Subject) Run(packets uint32) (time.Duration, uint64, error) {
 	before, err := s.Sent()
