@@ -4,30 +4,8 @@
 #pragma once
 
 #include "listed.h"
-#include "sources.h"
+#include "overflow.h"
 #include "targets.h"
-
-/* HyperLogLog: the register is chosen by the low bits, the rank is the number
- * of zeros that the rest begins with, plus one. A register that is high enough
- * already, as after a while nearly all are, costs one comparison. */
-static __always_inline void sketch_add(__u8 *registers, __u64 hash)
-{
-	__u64 h = hash / BLOCK_SETS; /* then all sources of a block have one register: see sketch.go */
-	__u8 *r = &registers[h & (SKETCH_SIZE - 1)];
-	__u64 rest = h >> SKETCH_BITS;
-	__u8 rank = *r;
-
-	if (rest & ((1ULL << (rank & 63)) - 1))
-		return;
-	for (int i = 0; i < MAX_RANK; i++) {
-		if (rank >= MAX_RANK)
-			break;
-		rank++;
-		if (rest & 1ULL << ((rank - 1) & 63))
-			break;
-	}
-	*r = rank;
-}
 
 /* Counts packets of an interface by what became of them. */
 static __always_inline void count_verdict(__u32 region, __u32 slot, __u32 reason, __u64 packets)
@@ -64,87 +42,10 @@ static __always_inline struct noted *next_of(struct batch *b)
 	return noted_at(b, b->n);
 }
 
-/* The hash of the source that a packet is noted with. */
-static __always_inline __u64 hash_of(const struct noted *e)
-{
-	const struct address *a = &e->packet.src;
-	__u64 slot = e->key & (MAX_SLOTS - 1);
-
-	if (e->packet.family == 4)
-		return hash4(a->w[0]) ^ slot * SLOT_SALT;
-	return mix(mix(half_of(a, 0) + CONSTANT(64, seed)) ^ half_of(a, 1) ^ slot << 56);
-}
-
 /* Where the record of a source is looked for, first: in a hot set. */
 static __always_inline __u32 first_set(__u32 begin, __u32 hot, __u64 hash)
 {
 	return begin + (hash & (hot - 1));
-}
-
-/* And then: in the sets that are not hot, if there are such, so that a flood that comes
- * when few are finds room at once. It depends on the kind, so that a source which sends
- * of every kind does not fill its own sets; and modulo the hot sets it is among the
- * BLOCK_SETS around the first, but another. */
-static __always_inline __u32 second_set(__u32 region, const struct batch *b, const struct noted *e)
-{
-	__u64 hash = hash_of(e);
-	__u32 hot = e->packet.family == 4 ? b->hot4 : b->hot6,
-	      rest = (e->packet.family == 4 ? CONSTANT(32, sets4) : CONSTANT(32, sets6)) - hot;
-	__u32 h = (__u32)(hash >> 32) ^ (e->key >> KIND_SHIFT) * 0x9e3779b1U;
-	__u32 behind = (hash >> 32) * rest >> 32 & -hot; /* a multiple of hot */
-	__u32 near = (hash & (hot - 1)) ^ ((h & (BLOCK_SETS - 1)) | 1);
-
-	return set_at(region, hot + behind + near, e->packet.family == 4 ? WORDS4 : WORDS6);
-}
-
-/* Loads the lines of e's set. */
-static __always_inline void touch_of(const struct noted *e, int family)
-{
-	if (is_ipv4(e, family))
-		touch(e, WORDS4);
-	else
-		touch(e, WORDS6);
-}
-
-/* The flush, and what of it few batches need, are global functions, which the verifier
- * looks at once and by themselves; and what their passes over the buffer find out goes to
- * the buffer, not to a variable, of which it would follow every value. So they read it
- * there anew. */
-#define ANEW(member) (*(volatile __u32 *)&(member))
-
-/* Counts packet n, whose source found no place. */
-__noinline int count_other(__u32 region, __u32 n)
-{
-	struct batch *b = batch_at(region);
-	struct noted *e;
-	struct totals *t;
-	struct sketch *s;
-	__u32 kind, class, i;
-	__u64 hash;
-
-	if (!b)
-		return 0;
-	e = &b->noted[n & (BATCH - 1)];
-	kind = e->key >> KIND_SHIFT;
-	class = kind & (NUM_CLASSES - 1);
-	i = region * MAX_SLOTS + (e->key & (MAX_SLOTS - 1));
-	t = bpf_map_lookup_elem(&interface_totals, &i);
-	s = bpf_map_lookup_elem(&sketches, &i);
-	if (!t || !s)
-		return 0;
-	hash = hash_of(e);
-	t->other.by_class[class] += e->packet.packets;
-	t->other.bytes += e->packet.length;
-	if (class == CLASS_UDP)
-		t->other.udp_bytes += e->packet.length;
-	if (kind & KIND_DROPPED)
-		t->other.dropped += e->packet.packets;
-	sketch_add(s->all, hash);
-	if (class == CLASS_SYN)
-		sketch_add(s->syn, hash);
-	if (class == CLASS_SYNACK)
-		sketch_add(s->synack, hash);
-	return 0;
 }
 
 /* Counts every packet in its set, or says that it is full. The loop that loads the
@@ -157,12 +58,14 @@ static __always_inline void count_sources_of(__u32 region, struct batch *b, int 
 	for (int n = 0; n < BATCH; n++)
 		touch_of(&b->noted[n], family);
 	b->missed = 0;
+	b->claimed[0] = 0;
+	b->claimed[1] = 0;
 	b->paired = 0;
 #pragma clang loop unroll(disable)
 	for (int n = 0; n < BATCH; n++, e++) {
 		asm volatile("" : "+r"(e));
 		if (!place_of(region, b, e, n, family))
-			b->missed |= 1U << n;
+			miss(b, n);
 	}
 }
 
@@ -174,15 +77,6 @@ static __always_inline void count_sources(__u32 region, struct batch *b)
 		count_sources_of(region, b, 6);
 	else
 		count_sources_of(region, b, ANY_FAMILY);
-}
-
-/* Forgets all that is noted. */
-static __always_inline void forget(struct batch *b)
-{
-	b->n = 0;
-	b->n6 = 0;
-	b->kept = 0;
-	b->first = 0;
 }
 
 static __always_inline word *what_of(const struct noted *e)
@@ -268,65 +162,6 @@ static __always_inline void count_source(struct batch *b, __u64 hash)
 	b->run.source_bits |= 1ULL << (hash & 63);
 }
 
-/* Keeps the packets whose first set was full for the next batch, so that the misses
- * of their second overlap with others. What was kept already is counted in other. */
-__noinline int keep_missed(__u32 region)
-{
-	struct batch *b = batch_at(region);
-
-	if (!b)
-		return 0;
-	b->n = 0;
-	b->n6 = 0;
-#pragma clang loop unroll(disable)
-	for (int n = 0; n < BATCH; n++) {
-		struct noted *e = &b->noted[n], *to = &b->noted[ANEW(b->n) & (BATCH - 1)];
-
-		if (!(ANEW(b->missed) & 1U << n))
-			continue;
-		if (n < ANEW(b->kept)) {
-			count_other(region, n);
-			continue;
-		}
-		*to = *e;
-		to->set = second_set(region, b, to);
-		to->listed = 0; /* it has been counted */
-		b->n6 += to->packet.family == 6;
-		b->n++;
-	}
-	b->kept = b->n;
-	b->first = b->n;
-	return 0;
-}
-
-/* Looks at once for the packets whose first set was full in their second, when they are
- * so many that they overlap by themselves, and there is little room for more. */
-__noinline int count_missed(__u32 region)
-{
-	struct batch *b = batch_at(region);
-
-	if (!b)
-		return 0;
-#pragma clang loop unroll(disable)
-	for (int n = 0; n < BATCH; n++) {
-		struct noted *e = &b->noted[n];
-
-		e->set = second_set(region, b, e);
-	}
-#pragma clang loop unroll_count(4)
-	for (int n = 0; n < BATCH; n++)
-		touch_of(&b->noted[n], ANY_FAMILY);
-#pragma clang loop unroll(disable)
-	for (int n = 0; n < BATCH; n++) {
-		if (!(ANEW(b->missed) & 1U << n))
-			continue;
-		if (n < ANEW(b->kept) || !place_of(region, b, &b->noted[n], n, ANY_FAMILY))
-			count_other(region, n);
-	}
-	forget(b);
-	return 0;
-}
-
 __noinline int note_pairs(__u32 region)
 {
 	struct batch *b = batch_at(region);
@@ -347,14 +182,6 @@ __noinline int note_pairs(__u32 region)
 	return 0;
 }
 
-/* How many bits are set. */
-static __always_inline __u32 bits_of(__u32 x)
-{
-	x -= x >> 1 & 0x55555555;
-	x = (x & 0x33333333) + (x >> 2 & 0x33333333);
-	return ((x + (x >> 4)) & 0x0f0f0f0f) * 0x01010101 >> 24;
-}
-
 /* Counts what is noted, and leaves room for more. It is called last: on top of a
  * filter's, the stack of all that is called here would be too much. */
 __noinline int flush(__u32 region)
@@ -368,14 +195,12 @@ __noinline int flush(__u32 region)
 		note_pairs(region);
 	if (b->listed)
 		count_listed(region);
-	if (!b->missed) {
-		forget(b);
-		return 0;
-	}
-	if (bits_of(b->missed) > BATCH / 2)
-		count_missed(region);
+	if (b->kept)
+		note_room(b, (1ULL << (b->kept & 63)) - 1);
+	if (b->missed)
+		find_places(region);
 	else
-		keep_missed(region);
+		forget(b);
 	return 0;
 }
 

@@ -106,7 +106,8 @@ func (j *joiner4) begin(n int) {
 func gatherSets4(to []record4, sets [][setWays]record4) (n int) {
 	for i := range sets {
 		s, t := &sets[i], (*[setWays]record4)(to[n:])
-		t[0], t[1], t[2], t[3] = s[0], s[1], s[2], s[3]
+		t[0].word, t[1].word, t[2].word, t[3].word = s[0].word&recordMask, s[1].word&recordMask, s[2].word&recordMask, s[3].word&recordMask
+		t[0].counts, t[1].counts, t[2].counts, t[3].counts = s[0].counts, s[1].counts, s[2].counts, s[3].counts
 		n += int(used4(s[0].word) + used4(s[1].word) + used4(s[2].word) + used4(s[3].word))
 	}
 	return n

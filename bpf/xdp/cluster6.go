@@ -59,10 +59,10 @@ func (r *reader) gather6(t *sourceTable, block int, groups uint8, n int) int {
 func gatherSets6(to []record, words []uint64) (n int) {
 	for ; len(words) >= setWays*words6; words = words[setWays*words6:] {
 		s, t := (*[setWays * words6]uint64)(words), (*[setWays]record)(to[n:])
-		t[0] = record{[2]uint64{s[0], s[1]}, s[3], uint32(s[2]>>keyShift) | keyFamily6}
-		t[1] = record{[2]uint64{s[4], s[5]}, s[7], uint32(s[6]>>keyShift) | keyFamily6}
-		t[2] = record{[2]uint64{s[8], s[9]}, s[11], uint32(s[10]>>keyShift) | keyFamily6}
-		t[3] = record{[2]uint64{s[12], s[13]}, s[15], uint32(s[14]>>keyShift) | keyFamily6}
+		t[0] = record{[2]uint64{s[0], s[1]}, s[3], keyIn(s[2]) | keyFamily6}
+		t[1] = record{[2]uint64{s[4], s[5]}, s[7], keyIn(s[6]) | keyFamily6}
+		t[2] = record{[2]uint64{s[8], s[9]}, s[11], keyIn(s[10]) | keyFamily6}
+		t[3] = record{[2]uint64{s[12], s[13]}, s[15], keyIn(s[14]) | keyFamily6}
 		n += int(used6(s[2]) + used6(s[6]) + used6(s[10]) + used6(s[14]))
 	}
 	return n

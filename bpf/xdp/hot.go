@@ -107,10 +107,15 @@ type parked struct {
 // where the program will look for them. Whenever the process dies, none is elsewhere:
 // the table is empty while the number changes.
 func (d *Datapath) move(t *sourceTable, half, hot int) {
-	moving := t.park(half, d.cpus)
+	all := t.park(half, d.cpus)
 	d.setHot(t, half, hot)
-	for i := range moving {
-		p := &moving[i]
+	d.enterParked(t, half, hot, all)
+}
+
+// enterParked brings records back into their table.
+func (d *Datapath) enterParked(t *sourceTable, half, hot int, all []parked) {
+	for i := range all {
+		p := &all[i]
 		if set, way, ok := t.enter(half*d.cpus+p.cpu, hot, t.hash(&p.record, d.seed), &p.record); ok {
 			*t.age(half, p.cpu, set, way) = p.idle
 		}
@@ -120,10 +125,12 @@ func (d *Datapath) move(t *sourceTable, half, hot int) {
 // enter enters a record in the first of its two sets that has room, and returns where.
 func (t *sourceTable) enter(region, hot int, hash uint64, r *record) (set, way int, ok bool) {
 	set = t.first(hash, hot)
-	if way, ok = t.take(region, set, hash, r); !ok {
-		set = t.second(hash, r.kind(), hot)
-		way, ok = t.take(region, set, hash, r)
+	if way, ok = t.take(region, set, hash, r); ok {
+		return set, way, ok
 	}
+	t.wordsOf(region, set, 1)[int(hash>>58%setWays)*t.stride+t.keyAt] |= 1 << (goneOnShift + hash>>60)
+	set = t.second(hash, r.kind(), hot)
+	way, ok = t.take(region, set, hash, r)
 	return set, way, ok
 }
 

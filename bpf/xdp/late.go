@@ -83,6 +83,6 @@ func (d *Datapath) countBuffered(half int) {
 	for region := half * d.cpus; region < (half+1)*d.cpus; region++ {
 		b := &d.batches[region]
 		d.countRun(region)
-		b.N, b.N6, b.Kept, b.First, b.Listed = 0, 0, 0, 0, 0
+		b.N, b.N6, b.Kept, b.First, b.Listed, b.Fruitless = 0, 0, 0, 0, 0, [2]uint32{}
 	}
 }

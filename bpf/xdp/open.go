@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	layoutVersion = 9
+	layoutVersion = 10
 	targetWays    = 1 << 12
 	targetSpare   = 256
 	targetStride  = targetWays + 2*targetSpare

@@ -94,7 +94,7 @@ func (d *Datapath) clearSources(half int) {
 	s := &d.scanner
 	s.share(len(d.tables)*d.cpus, func(_, i int) {
 		table, cpu := i%len(d.tables), i/len(d.tables)
-		d.tables[table].clear(half*d.cpus+cpu, half, d.cpus, s.tables[table].carrying)
+		d.clear(&d.tables[table], half, cpu, s.tables[table].carrying)
 	})
 }
 

@@ -9,6 +9,8 @@ import (
 const (
 	setWays     = 4
 	keyShift    = 32
+	goneOnShift = 48 // above the keys of a set: overflow.h
+	recordMask  = 1<<goneOnShift - 1
 	keyUsed     = 1<<15 | 1<<13
 	keyRetired  = 1 << 14
 	keyFamily6  = 1 << 16 // here only
@@ -96,9 +98,14 @@ func (t *sourceTable) sets4(region, first, n int) [][setWays]record4 {
 	return t.four[region*t.sets+first:][:min(n, t.sets-first)]
 }
 
+// keyIn returns the key in a word that may have something else above it.
+func keyIn(word uint64) uint32 {
+	return uint32(word & recordMask >> keyShift)
+}
+
 // read returns the record at a place in some of the table's words.
 func (t *sourceTable) read(words []uint64, i int) record {
-	r := record{key: uint32(words[i+t.keyAt] >> keyShift), counts: words[i+t.stride-1]}
+	r := record{key: keyIn(words[i+t.keyAt]), counts: words[i+t.stride-1]}
 	if t.family == 4 {
 		r.address[0] = words[i] & (1<<keyShift - 1)
 	} else {
@@ -137,11 +144,15 @@ func (t *sourceTable) second(hash uint64, kind, hot int) int {
 
 // clear empties a region for the window after the next, except for the places of
 // sources that converse: a flood that comes first must not push them into Other. The
-// clusters that can have such are those in carrying.
-func (t *sourceTable) clear(region, half, cpus int, carrying []bool) {
+// clusters that can have such are those in carrying. Those that were in their second set
+// come to their first.
+func (d *Datapath) clear(t *sourceTable, half, cpu int, carrying []bool) {
+	c := clearing{
+		sourceTable: t, half: half, cpu: cpu, region: half*d.cpus + cpu, hot: d.hot(t, half), seed: d.seed,
+		left: t.sets * setWays / carryShare,
+	}
 	n := t.dirtyWords()
-	left := t.sets * setWays / carryShare
-	for word, used := range t.dirty[region*n : (region+1)*n] {
+	for word, used := range t.dirty[c.region*n : (c.region+1)*n] {
 		var kept uint64
 		for used != 0 {
 			at := bits.TrailingZeros64(used) / blockGroups * blockGroups
@@ -149,27 +160,37 @@ func (t *sourceTable) clear(region, half, cpus int, carrying []bool) {
 			used &^= 0xff << at
 			switch {
 			case carrying[block&(len(carrying)-1)]:
-				kept |= uint64(t.clearCarrying(half, region, region-half*cpus, block, groups, &left)) << at
+				kept |= uint64(c.clearCarrying(block, groups)) << at
 			case groups == 0xff:
-				clear(t.wordsOf(region, block*blockSets, blockSets))
+				clear(t.wordsOf(c.region, block*blockSets, blockSets))
 			default:
 				for ; groups != 0; groups &= groups - 1 {
-					clear(t.wordsOf(region, block*blockSets+bits.TrailingZeros8(groups)*dirtySets, dirtySets))
+					clear(t.wordsOf(c.region, block*blockSets+bits.TrailingZeros8(groups)*dirtySets, dirtySets))
 				}
 			}
 		}
-		t.dirty[region*n+word] = kept
+		t.dirty[c.region*n+word] = kept
 	}
+	d.enterParked(t, half, c.hot, c.parked)
+}
+
+// clearing is the work on one region.
+type clearing struct {
+	*sourceTable
+	half, cpu, region, hot int
+	seed                   uint64
+	left                   int // so many records may be kept
+	parked                 []parked
 }
 
 // clearCarrying empties groups of sets of a block, and returns those in which a record
 // was kept.
-func (t *sourceTable) clearCarrying(half, region, cpu, block int, groups uint8, left *int) (kept uint8) {
+func (c *clearing) clearCarrying(block int, groups uint8) (kept uint8) {
 	for ; groups != 0; groups &= groups - 1 {
 		group := bits.TrailingZeros8(groups)
 		first := block*blockSets + group*dirtySets
-		for set := first; set < min(first+dirtySets, t.sets); set++ {
-			if t.clearSet(half, region, cpu, set, left) {
+		for set := first; set < min(first+dirtySets, c.sets); set++ {
+			if c.clearSet(set) {
 				kept |= 1 << group
 			}
 		}
@@ -179,32 +200,42 @@ func (t *sourceTable) clearCarrying(half, region, cpu, block int, groups uint8, 
 
 // clearSet empties one set and reports whether a record was kept. Those move to
 // the front: the program takes ways in order.
-func (t *sourceTable) clearSet(half, region, cpu, set int, left *int) bool {
-	words := t.wordsOf(region, set, 1)
+func (c *clearing) clearSet(set int) bool {
+	words := c.wordsOf(c.region, set, 1)
 	kept := 0
 	for way := range setWays {
-		if words[way*t.stride+t.keyAt] == 0 {
+		if words[way*c.stride+c.keyAt] == 0 {
 			break
 		}
-		r := t.read(words, way*t.stride)
-		if r.key&keyRetired != 0 || r.kind() != classTCPOther || *left == 0 || r.packets() < carryPackets && r.counts > 0 {
+		r := c.read(words, way*c.stride)
+		if r.key&keyRetired != 0 || r.kind() != classTCPOther || c.left == 0 || r.packets() < carryPackets && r.counts > 0 {
 			continue
 		}
 		idle := uint8(0)
 		if r.counts == 0 {
-			if idle = *t.age(half, cpu, set, way) + 1; idle >= carryIdle {
+			if idle = *c.age(c.half, c.cpu, set, way) + 1; idle >= carryIdle {
 				continue
 			}
 		}
-		*left--
-		from, to := words[way*t.stride:(way+1)*t.stride], words[kept*t.stride:(kept+1)*t.stride]
+		c.left--
+		if r.counts = 0; c.isSecond(set, &r) {
+			c.parked = append(c.parked, parked{r, c.cpu, idle})
+			continue
+		}
+		from, to := words[way*c.stride:(way+1)*c.stride], words[kept*c.stride:(kept+1)*c.stride]
 		copy(to, from)
-		to[t.stride-1] = 0
-		*t.age(half, cpu, set, kept) = idle
+		to[c.keyAt] &= recordMask
+		to[c.stride-1] = 0
+		*c.age(c.half, c.cpu, set, kept) = idle
 		kept++
 	}
-	clear(words[kept*t.stride:])
+	clear(words[kept*c.stride:])
 	return kept > 0
+}
+
+// isSecond reports whether a set is the second of a record in it.
+func (c *clearing) isSecond(set int, r *record) bool {
+	return set >= c.hot || c.hot == c.sets && set != c.first(c.hash(r, c.seed), c.hot)
 }
 
 func (t *sourceTable) age(half, cpu, set, way int) *uint8 {

@@ -21,10 +21,9 @@
  * the one before, and are added up in a run that is counted when it ends.
  *
  * A record has two sets to live in, chosen by the halves of one hash, the second
- * by the kind as well; it is used when the first is full. Then the packet stays in
- * the buffer and meets its second set together with the next packets' first; or at
- * once, if that are most of the buffer's. When both are full, it is counted in the
- * interface's "other": bounded time and memory, exact totals, no eviction.
+ * by the kind as well; it is used when the first is full (overflow.h). When both are full,
+ * its packets are counted in the interface's "other": bounded time and memory, exact
+ * totals, no eviction.
  *
  * The first set is a hot one. Those are at the beginning of a region, as many as the
  * windows before needed: so few sources lie in few pages, in a table that has room for
@@ -100,6 +99,8 @@ static __always_inline struct totals *totals_of(__u32 region)
 #define WORDS4 (sizeof(struct source4) / 8)
 #define WORDS6 (sizeof(struct source6) / 8)
 #define KEY_SHIFT 32 /* of the key in the word that it shares with the address, or with part of its hash */
+/* Above the keys of a set: who went on from it, see overflow.h. */
+#define GONE_ON_SHIFT 48
 
 /* Where in the table the set is that h names. */
 static __always_inline __u32 set_at(__u32 region, __u32 h, int words)
@@ -206,6 +207,7 @@ static __always_inline int place(__u32 region, struct batch *b, struct noted *e,
 	if (!*key_word(r, words)) {
 		claim(r, e, e->key, words);
 		mark_dirty(region, e, words);
+		b->claimed[words == WORDS6] |= 1U << n;
 	}
 	sum = r[words - 1] += (__u64)e->packet.packets << PACKETS_SHIFT | e->packet.length;
 	if (sum & FULL)

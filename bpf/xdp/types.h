@@ -11,7 +11,7 @@
 #define SKETCH_SIZE (1 << SKETCH_BITS)
 #define MAX_RANK 33
 #define MAX_SIGNATURES 256
-#define LAYOUT_VERSION 9
+#define LAYOUT_VERSION 10
 
 /* How a probe treats leases on one interface. */
 enum filter_mode { MODE_OBSERVE, MODE_ENFORCE, MODE_OFF };
@@ -94,7 +94,6 @@ struct run {
 	__u64 source_bits;
 	__u32 telling; /* which bits of its ports tell */
 	__u32 told;    /* what else does: see told_by */
-	__u64 pad[4];
 };
 
 #define LISTED_DIRECT (1 << 14) /* ways of listed sources that are counted at once: of 10,000 leases */
@@ -107,7 +106,7 @@ struct batch {
 	struct noted noted[BATCH];
 	__u32 n;
 	__u32 kept;    /* of them, from the last batch: their first set was full */
-	__u32 missed;  /* by bit: the set was full */
+	__u32 missed;  /* so many found their set full */
 	__u32 paired;  /* by bit: the port pair is to be noted */
 	__u32 target;  /* where the last packet's target is */
 	__u32 listed;  /* not 0: some were dropped because their source is listed */
@@ -120,6 +119,10 @@ struct batch {
 	__u32 begin4; /* where the region's sets begin; from the probe */
 	__u32 begin6; /* with it a line ends: none belongs to two CPUs */
 	struct run run;
+	__u32 claimed[2];      /* by family and bit: a free record was taken */
+	__u32 fruitless[2];    /* by family: packets in a row whose second set was full too */
+	__u8 missed_at[BATCH]; /* which found their set full */
+	__u32 pad[12];
 	__u64 direct[DIRECT_WORDS]; /* by bit: the set of listed sources has direct counts */
 };
 

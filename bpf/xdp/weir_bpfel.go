@@ -39,9 +39,12 @@ type weirBatch struct {
 		SourceBits uint64
 		Telling    uint32
 		Told       uint32
-		Pad        [4]uint64
 	}
-	Direct [32]uint64
+	Claimed   [2]uint32
+	Fruitless [2]uint32
+	MissedAt  [32]uint8
+	Pad       [12]uint32
+	Direct    [32]uint64
 }
 
 type weirBucket struct {

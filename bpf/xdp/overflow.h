@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Stage count, overflow: packets whose first set is full.
+ *
+ * They look in their second set. If they are few, they stay in the buffer and meet it
+ * together with the next packets' first, so that the misses overlap; if they are most of
+ * the buffer, they overlap by themselves and meet it at once. Those that find it full as
+ * well are counted in other.
+ *
+ * A flood of more sources than the table has room for would so cost two lines a packet,
+ * though nearly all its sources are in neither. So beside the keys of a set stands a bit for each 64th
+ * of the hashes: packets of these went on to their second set. Once second sets are nearly
+ * all full, the window is crowded with sources of this family: then a packet goes on only if there may be a record of
+ * its source, and who has none gets none. */
+#pragma once
+
+#include "sources.h"
+
+#define CROWDED 256 /* so many second sets in a row were full: fewer than one in 20 is not */
+
+/* HyperLogLog: the register is chosen by the low bits, the rank is the number
+ * of zeros that the rest begins with, plus one. */
+static __always_inline __u8 *register_of(__u8 *registers, __u64 hash, __u64 *rest)
+{
+	__u64 h = hash / BLOCK_SETS; /* then all sources of a block have one register: see sketch.go */
+
+	*rest = h >> SKETCH_BITS;
+	return &registers[h & (SKETCH_SIZE - 1)];
+}
+
+/* Would a hash raise its register? After a while nearly none does. */
+static __always_inline int raises(__u8 *registers, __u64 hash)
+{
+	__u64 rest;
+	__u8 rank = *register_of(registers, hash, &rest);
+
+	return !(rest & ((1ULL << (rank & 63)) - 1));
+}
+
+static __always_inline void sketch_add(__u8 *registers, __u64 hash)
+{
+	__u64 rest;
+	__u8 *r = register_of(registers, hash, &rest);
+	__u8 rank = *r;
+
+	if (!raises(registers, hash))
+		return;
+	for (int i = 0; i < MAX_RANK; i++) {
+		if (rank >= MAX_RANK)
+			break;
+		rank++;
+		if (rest & 1ULL << ((rank - 1) & 63))
+			break;
+	}
+	*r = rank;
+}
+
+/* The hash of the source that a packet is noted with. */
+static __always_inline __u64 hash_of(const struct noted *e)
+{
+	const struct address *a = &e->packet.src;
+	__u64 slot = e->key & (MAX_SLOTS - 1);
+
+	if (e->packet.family == 4)
+		return hash4(a->w[0]) ^ slot * SLOT_SALT;
+	return mix(mix(half_of(a, 0) + CONSTANT(64, seed)) ^ half_of(a, 1) ^ slot << 56);
+}
+
+/* Where the record of a source is looked for second: in the sets that are not hot, if
+ * there are such, so that a flood that comes when few are finds room at once. It depends
+ * on the kind, so that a source which sends of every kind does not fill its own sets; and
+ * modulo the hot sets it is among the BLOCK_SETS around the first, but another. */
+static __always_inline __u32 second_set(__u32 region, const struct batch *b, const struct noted *e, __u64 hash)
+{
+	__u32 hot = e->packet.family == 4 ? b->hot4 : b->hot6,
+	      rest = (e->packet.family == 4 ? CONSTANT(32, sets4) : CONSTANT(32, sets6)) - hot;
+	__u32 h = (__u32)(hash >> 32) ^ (e->key >> KIND_SHIFT) * 0x9e3779b1U;
+	__u32 behind = (hash >> 32) * rest >> 32 & -hot; /* a multiple of hot */
+	__u32 near = (hash & (hot - 1)) ^ ((h & (BLOCK_SETS - 1)) | 1);
+
+	return set_at(region, hot + behind + near, e->packet.family == 4 ? WORDS4 : WORDS6);
+}
+
+/* The record of a packet's set that says, for this 64th of the hashes, who went on from
+ * it. The compiler is not to make one call of the two, with either map: that would be a
+ * call in earnest. */
+static __always_inline half *gone_on(const struct noted *e, __u64 hash)
+{
+	__u64 way = hash >> 58 & (SET_WAYS - 1);
+	half *s;
+
+	if (e->packet.family == 4) {
+		s = set_of(e, WORDS4);
+		if (!s)
+			return 0;
+		asm volatile("" : "+r"(s), "+r"(way));
+		return s + (way & (SET_WAYS - 1)) * WORDS4;
+	}
+	s = set_of(e, WORDS6);
+	if (!s)
+		return 0;
+	asm volatile("" : "+r"(way), "+r"(s));
+	return key_word(s + (way & (SET_WAYS - 1)) * WORDS6, WORDS6);
+}
+
+static __always_inline __u64 gone_bit(__u64 hash)
+{
+	return 1ULL << (GONE_ON_SHIFT + (hash >> 60));
+}
+
+/* Sends a packet on to its second set. Its first is full, but for two sources of IPv6
+ * whose words are alike. */
+static __always_inline void go_on(__u32 region, const struct batch *b, struct noted *e)
+{
+	__u64 hash = hash_of(e);
+	half *gone = gone_on(e, hash);
+
+	if (gone && *gone)
+		*gone |= gone_bit(hash);
+	e->set = second_set(region, b, e, hash);
+}
+
+/* Is there perhaps a record of the packet's source in its second set? */
+static __always_inline int has_gone_on(const struct noted *e, __u64 hash)
+{
+	half *gone = gone_on(e, hash);
+
+	return gone && *gone & gone_bit(hash);
+}
+
+/* Loads the lines of e's set. */
+static __always_inline void touch_of(const struct noted *e, int family)
+{
+	if (is_ipv4(e, family))
+		touch(e, WORDS4);
+	else
+		touch(e, WORDS6);
+}
+
+/* The flush, and what of it few batches need, are global functions, which the verifier
+ * looks at once and by themselves; and what their passes over the buffer find out goes to
+ * the buffer, not to a variable, of which it would follow every value. So they read it
+ * there anew. */
+#define ANEW(member) (*(volatile __u32 *)&(member))
+
+/* Notes that packet n found its set full. */
+static __always_inline void miss(struct batch *b, __u32 n)
+{
+	b->missed_at[b->missed & (BATCH - 1)] = n;
+	b->missed++;
+}
+
+/* Notes whether there was room in the second set of any of these packets. */
+static __always_inline void note_room(struct batch *b, __u32 packets)
+{
+#pragma unroll
+	for (int of6 = 0; of6 < 2; of6++)
+		if (b->claimed[of6] & packets && b->fruitless[of6] < CROWDED)
+			b->fruitless[of6] = 0;
+}
+
+/* Enters the source of packet n in the sketches of those that found no place. */
+__noinline int sketch_other(__u32 region, __u32 n)
+{
+	struct batch *b = batch_at(region);
+	struct noted *e;
+	struct sketch *s;
+	__u32 class, i;
+	__u64 hash;
+
+	if (!b)
+		return 0;
+	e = &b->noted[n & (BATCH - 1)];
+	class = e->key >> KIND_SHIFT & (NUM_CLASSES - 1);
+	i = region * MAX_SLOTS + (e->key & (MAX_SLOTS - 1));
+	s = bpf_map_lookup_elem(&sketches, &i);
+	if (!s)
+		return 0;
+	hash = hash_of(e);
+	sketch_add(s->all, hash);
+	if (class == CLASS_SYN)
+		sketch_add(s->syn, hash);
+	if (class == CLASS_SYNACK)
+		sketch_add(s->synack, hash);
+	return 0;
+}
+
+/* Counts packet n in other. */
+static __always_inline void count_other(__u32 region, const struct noted *e, __u32 n, __u64 hash)
+{
+	__u32 kind = e->key >> KIND_SHIFT, class = kind & (NUM_CLASSES - 1);
+	__u32 i = region * MAX_SLOTS + (e->key & (MAX_SLOTS - 1));
+	struct totals *t = bpf_map_lookup_elem(&interface_totals, &i);
+	struct sketch *s = bpf_map_lookup_elem(&sketches, &i);
+
+	if (!t || !s)
+		return;
+	t->other.by_class[class] += e->packet.packets;
+	t->other.bytes += e->packet.length;
+	if (class == CLASS_UDP)
+		t->other.udp_bytes += e->packet.length;
+	if (kind & KIND_DROPPED)
+		t->other.dropped += e->packet.packets;
+	if (raises(s->all, hash) || (class == CLASS_SYN && raises(s->syn, hash)) ||
+	    (class == CLASS_SYNACK && raises(s->synack, hash)))
+		sketch_other(region, n);
+}
+
+/* Counts packets whose first set was full in other, and keeps the rest of them: those
+ * before looked in the buffer have looked in both their sets, and in a crowded window
+ * there is no record of most of the others. */
+__noinline int count_others(__u32 region, __u32 looked)
+{
+	struct batch *b = batch_at(region);
+	__u32 missed;
+
+	if (!b)
+		return 0;
+	missed = b->missed;
+	b->missed = 0;
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i < BATCH && i < missed; i++) {
+		__u32 n = b->missed_at[i] & (BATCH - 1);
+		struct noted *e = &b->noted[n];
+		__u32 *fruitless = &b->fruitless[e->packet.family != 4];
+		__u64 hash = hash_of(e);
+
+		if (n >= looked && (*fruitless < CROWDED || has_gone_on(e, hash))) {
+			miss(b, n);
+			continue;
+		}
+		if (*fruitless < CROWDED)
+			++*fruitless;
+		count_other(region, e, n, hash);
+	}
+	return 0;
+}
+
+/* Sends packets on to their second set, and keeps them for the next batch, so that the
+ * misses overlap with others. */
+__noinline int keep_missed(__u32 region)
+{
+	struct batch *b = batch_at(region);
+
+	if (!b)
+		return 0;
+	b->n6 = 0;
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i < BATCH && i < ANEW(b->missed); i++) {
+		struct noted *to = &b->noted[i];
+
+		*to = b->noted[b->missed_at[i] & (BATCH - 1)];
+		go_on(region, b, to);
+		to->listed = 0; /* it has been counted */
+		b->n6 += to->packet.family == 6;
+	}
+	b->n = b->missed;
+	b->kept = b->missed;
+	b->first = b->missed;
+	return 0;
+}
+
+/* Sends packets on to their second set. */
+__noinline int go_on_all(__u32 region)
+{
+	struct batch *b = batch_at(region);
+
+	if (!b)
+		return 0;
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i < BATCH && i < ANEW(b->missed); i++)
+		go_on(region, b, &b->noted[b->missed_at[i] & (BATCH - 1)]);
+	return 0;
+}
+
+/* Looks at once for packets in their second set, when they are so many that the misses
+ * overlap by themselves, and there is little room to keep them. */
+__noinline int count_missed(__u32 region)
+{
+	struct batch *b = batch_at(region);
+	__u32 missed;
+
+	if (!b)
+		return 0;
+	go_on_all(region);
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i < BATCH && i < ANEW(b->missed); i++)
+		touch_of(&b->noted[b->missed_at[i] & (BATCH - 1)], ANY_FAMILY);
+	missed = ANEW(b->missed);
+	b->missed = 0;
+	b->claimed[0] = 0;
+	b->claimed[1] = 0;
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i < BATCH && i < missed; i++) {
+		__u32 n = b->missed_at[i] & (BATCH - 1);
+
+		if (!place_of(region, b, &b->noted[n], n, ANY_FAMILY))
+			miss(b, n);
+	}
+	note_room(b, ~0U);
+	count_others(region, BATCH);
+	return 0;
+}
+
+/* Forgets all that is noted. */
+static __always_inline void forget(struct batch *b)
+{
+	b->n = 0;
+	b->n6 = 0;
+	b->kept = 0;
+	b->first = 0;
+}
+
+/* Finds places for the packets whose first set was full, or counts them in other. Of
+ * those that were kept for it, what was full was the second. */
+__noinline int find_places(__u32 region)
+{
+	struct batch *b = batch_at(region);
+
+	if (!b)
+		return 0;
+	if (b->fruitless[0] >= CROWDED || b->fruitless[1] >= CROWDED || b->missed_at[0] < b->kept)
+		count_others(region, b->kept);
+	if (b->missed <= BATCH / 2) {
+		keep_missed(region);
+		return 0;
+	}
+	count_missed(region);
+	forget(b);
+	return 0;
+}
