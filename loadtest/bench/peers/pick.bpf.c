@@ -19,6 +19,11 @@ struct {
 
 /* Where in the frame the four bytes that vary are. */
 volatile const __u32 offset = 26;
+/* Write the four bytes before it as well, in one piece: half an IPv6 address is read so, and
+ * a load that spans a store right before it waits, as it does of no frame from a NIC. */
+volatile const __u32 whole = 0;
+/* Those four bytes, as they stand there. */
+volatile const __u32 before = 0;
 /* Instead of running the subject, send live frames out of this interface. */
 volatile const __u32 out = 0;
 /* The sum of the IPv4 header's other words, for a checksum that the stack takes. */
@@ -61,7 +66,10 @@ static __always_inline int hand_over(struct xdp_md *ctx, __u32 number)
 
 	if (data + offset + 4 > (void *)(long)ctx->data_end)
 		return XDP_ABORTED;
-	*(__u32 *)(data + offset) = address;
+	if (whole)
+		*(__u64 *)(data + offset - 4) = (__u64)address << 32 | before;
+	else
+		*(__u32 *)(data + offset) = address;
 	sent++;
 	if (out) {
 		seal(data + offset, address);

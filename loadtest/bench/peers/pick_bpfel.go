@@ -19,6 +19,7 @@ const (
 	pickMapSubject    = "subject"
 	pickProgPick      = "pick"
 	pickProgWalk      = "walk"
+	pickVarBefore     = "before"
 	pickVarCount      = "count"
 	pickVarFirst      = "first"
 	pickVarNext       = "next"
@@ -27,6 +28,7 @@ const (
 	pickVarOut        = "out"
 	pickVarSent       = "sent"
 	pickVarState      = "state"
+	pickVarWhole      = "whole"
 )
 
 // loadPick returns the embedded CollectionSpec for pick.
@@ -86,6 +88,7 @@ type pickMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type pickVariableSpecs struct {
+	Before     *ebpf.VariableSpec `ebpf:"before"`
 	Count      *ebpf.VariableSpec `ebpf:"count"`
 	First      *ebpf.VariableSpec `ebpf:"first"`
 	Next       *ebpf.VariableSpec `ebpf:"next"`
@@ -94,6 +97,7 @@ type pickVariableSpecs struct {
 	Out        *ebpf.VariableSpec `ebpf:"out"`
 	Sent       *ebpf.VariableSpec `ebpf:"sent"`
 	State      *ebpf.VariableSpec `ebpf:"state"`
+	Whole      *ebpf.VariableSpec `ebpf:"whole"`
 }
 
 // pickObjects contains all objects after they have been loaded into the kernel.
@@ -129,6 +133,7 @@ func (m *pickMaps) Close() error {
 //
 // It can be passed to loadPickObjects or ebpf.CollectionSpec.LoadAndAssign.
 type pickVariables struct {
+	Before     *ebpf.Variable `ebpf:"before"`
 	Count      *ebpf.Variable `ebpf:"count"`
 	First      *ebpf.Variable `ebpf:"first"`
 	Next       *ebpf.Variable `ebpf:"next"`
@@ -137,6 +142,7 @@ type pickVariables struct {
 	Out        *ebpf.Variable `ebpf:"out"`
 	Sent       *ebpf.Variable `ebpf:"sent"`
 	State      *ebpf.Variable `ebpf:"state"`
+	Whole      *ebpf.Variable `ebpf:"whole"`
 }
 
 // pickPrograms contains all programs after they have been loaded into the kernel.

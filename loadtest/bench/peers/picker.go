@@ -16,10 +16,15 @@ type Picker struct {
 	coll *ebpf.Collection
 }
 
-// NewPicker returns a picker in front of program. The four bytes of a frame that
-// it varies are at offset.
-func NewPicker(program *ebpf.Program, offset int) (*Picker, error) {
-	p, err := load(constants{"offset": uint32(offset)}, 0)
+// NewPicker returns a picker in front of program. The four bytes of the frame that
+// it varies are at offset. If they are the end of half an IPv6 address, it writes all of
+// that in one piece, as it is read.
+func NewPicker(program *ebpf.Program, frame []byte, offset int, half bool) (*Picker, error) {
+	set := constants{"offset": uint32(offset)}
+	if half {
+		set["whole"], set["before"] = 1, binary.NativeEndian.Uint32(frame[offset-4:])
+	}
+	p, err := load(set, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -28,7 +33,7 @@ func NewPicker(program *ebpf.Program, offset int) (*Picker, error) {
 	}
 	p.Close()
 	// A program that takes packets of several buffers is only called by its like.
-	if p, again := load(constants{"offset": uint32(offset)}, unix.BPF_F_XDP_HAS_FRAGS); again == nil {
+	if p, again := load(set, unix.BPF_F_XDP_HAS_FRAGS); again == nil {
 		if again = p.coll.Maps["subject"].Put(uint32(0), program); again == nil {
 			return p, nil
 		}

@@ -22,7 +22,8 @@ import (
 // Frame is a packet of which four bytes vary.
 type Frame struct {
 	Bytes  []byte
-	Varies int // where these bytes are
+	Varies int  // where these bytes are
+	Half   bool // they are the second half of half an IPv6 address
 }
 
 // The addresses of the frames. The destination is one host, as in a flood.
@@ -45,7 +46,7 @@ func ipv4(f []byte, protocol byte, transport []byte) Frame {
 	at := len(f) + 12
 	f = append(f, 0x45, 0, 0, byte(20+len(transport)), 0, 1, 0, 0, 64, protocol, 0, 0, 0, 0, 0, 0)
 	f = append(f, victim4[:]...)
-	return Frame{append(f, transport...), at}
+	return Frame{Bytes: append(f, transport...), Varies: at}
 }
 
 // tcp is a SYN; udp has so many bytes of payload that its frame is as long.
@@ -75,7 +76,7 @@ func SYN6() Frame {
 	at := len(f) + 4
 	f = append(f, remote6[:]...)
 	f = append(f, victim6[:]...)
-	return Frame{append(f, tcp()...), at}
+	return Frame{Bytes: append(f, tcp()...), Varies: at, Half: true}
 }
 
 // Subject is a program that is measured on one kind of frame.
@@ -88,7 +89,7 @@ type Subject struct {
 
 // NewSubject puts a picker in front of program, which stays the caller's.
 func NewSubject(name string, program *ebpf.Program, f Frame) (*Subject, error) {
-	picker, err := peers.NewPicker(program, f.Varies)
+	picker, err := peers.NewPicker(program, f.Bytes, f.Varies, f.Half)
 	if err != nil {
 		return nil, fmt.Errorf("preparing to measure %s: %w", name, err)
 	}
