@@ -25,33 +25,39 @@ const (
 func flood(ctx context.Context, c Config) (tables []results.Experiment, err error) {
 	cost := results.Experiment{
 		ID: "flood", Title: "Flood with more sources than records", Unit: "net ns per packet", Versus: rowFloor,
-		Method: "Steady state: the tables are full and not drained. Default size is what the probe uses unless told otherwise.",
+		Method: "Steady state: the tables are full and not drained. Default size is what the probe uses unless told otherwise. " +
+			"Columns are compared: each has programs and tables of its own, and all take turns.",
 	}
 	exact := results.Experiment{
 		ID: "exact", Title: "Accounting of the flood, default size", Unit: "packets",
 		Method: "The picker counts what it hands over; the data plane's windows, drained after each portion, are summed up.",
 	}
-	var b bench
-	defer func() { err = errors.Join(err, b.close()) }()
-	if err := b.addPeers(c.Entries, [][2]string{nothing, {rowFloor, "flat_batch"}, {rowStock, "lru_percpu"}, {rowKOne, "kone"}}); err != nil {
-		return nil, err
+	counts := []uint32{1_000_000, 4_000_000, 16_000_000}
+	if c.Quick {
+		counts = []uint32{1_000_000, 16_000_000}
 	}
-	if _, err := b.addWeir(rowWeir, xdp.Config{SourceWays: c.records()}, testrun.SYN()); err != nil {
-		return nil, err
-	}
-	small, err := b.addWeir(rowDefault, xdp.Config{}, testrun.SYN())
-	if err != nil {
-		return nil, err
-	}
-	for _, n := range []uint32{1_000_000, 4_000_000, 16_000_000} {
-		if c.Quick && n == 4_000_000 {
-			continue
-		}
-		fmt.Fprintf(c.Log, "flood: %s sources\n", count(n))
-		if err := measure(ctx, c, &b, firstSources(n), &cost); err != nil {
+	columns := make([]column, len(counts))
+	small := make([]*testrun.Weir, len(counts))
+	for i, n := range counts {
+		b := &bench{}
+		defer func() { err = errors.Join(err, b.close()) }()
+		if err := b.addPeers(c.Entries, [][2]string{nothing, {rowFloor, "flat_batch"}, {rowStock, "lru_percpu"}, {rowKOne, "kone"}}); err != nil {
 			return nil, err
 		}
-		if err := account(c, small, n, &exact); err != nil {
+		if _, err := b.addWeir(rowWeir, xdp.Config{SourceWays: c.records()}, testrun.SYN()); err != nil {
+			return nil, err
+		}
+		if small[i], err = b.addWeir(rowDefault, xdp.Config{}, testrun.SYN()); err != nil {
+			return nil, err
+		}
+		columns[i] = column{b, firstSources(n)}
+	}
+	fmt.Fprintf(c.Log, "flood: to %s sources\n", count(counts[len(counts)-1]))
+	if err := measureColumns(ctx, c, columns, &cost); err != nil {
+		return nil, err
+	}
+	for i, n := range counts {
+		if err := account(c, small[i], n, &exact); err != nil {
 			return nil, err
 		}
 	}

@@ -120,22 +120,43 @@ func firstSources(n uint32) sources { return sources{1, n, count(n)} }
 
 // measure compares the subjects with packets from the sources and adds a column.
 func measure(ctx context.Context, c Config, b *bench, from sources, t *results.Experiment) error {
+	return measureColumns(ctx, c, []column{{b, from}}, t)
+}
+
+// column is a bench that is measured with packets from some sources.
+type column struct {
+	*bench
+	from sources
+}
+
+// measureColumns is measure for columns that are compared with each other: all their
+// subjects take turns.
+func measureColumns(ctx context.Context, c Config, columns []column, t *results.Experiment) error {
+	var all []*testrun.Subject
+	from := make(map[*testrun.Subject]sources)
+	for _, k := range columns {
+		all = append(all, k.subjects...)
+		for _, s := range k.subjects {
+			from[s] = k.from
+		}
+	}
 	var costs []testrun.Cost
 	err := testrun.On(c.CPU, func() (err error) {
-		costs, err = testrun.Compare(ctx, c.Effort, b.subjects, func(s *testrun.Subject) error {
-			if err := s.Choose(from.first, from.count); err != nil {
+		costs, err = testrun.Compare(ctx, c.Effort, all, func(s *testrun.Subject) error {
+			if err := s.Choose(from[s].first, from[s].count); err != nil {
 				return err
 			}
-			return s.Settle(min(from.count, 2*uint32(c.records()))) // every source, or more than there is room for
+			return s.Settle(min(from[s].count, 2*uint32(c.records()))) // every source, or more than there is room for
 		})
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	for i, s := range b.subjects[1:] {
-		k := costs[i+1]
-		t.Add(s.Name, from.column, k.Net, k.Low, k.High)
+	for i, s := range all {
+		if s.Name != nothing[0] {
+			t.Add(s.Name, from[s].column, costs[i].Net, costs[i].Low, costs[i].High)
+		}
 	}
 	return nil
 }
