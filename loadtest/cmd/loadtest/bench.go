@@ -52,6 +52,9 @@ func runDataplane(ctx context.Context, args []string) error {
 	}
 	report := &results.Report{}
 	if *dir != "" {
+		if err := os.MkdirAll(*dir, 0o755); err != nil { // now: measuring takes minutes
+			return err
+		}
 		if report, err = results.Load(filepath.Join(*dir, resultsFile)); err != nil {
 			return err
 		}
