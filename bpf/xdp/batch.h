@@ -42,12 +42,6 @@ static __always_inline struct noted *next_of(struct batch *b)
 	return noted_at(b, b->n);
 }
 
-/* Where the record of a source is looked for, first: in a hot set. */
-static __always_inline __u32 first_set(__u32 begin, __u32 hot, __u64 hash)
-{
-	return begin + (hash & (hot - 1));
-}
-
 /* Counts every packet in its set, or says that it is full. The loop that loads the
  * lines is as short as can be: the CPU must see all the loads at once. */
 static __always_inline void count_sources_of(__u32 region, struct batch *b, int family)
@@ -64,8 +58,7 @@ static __always_inline void count_sources_of(__u32 region, struct batch *b, int 
 #pragma clang loop unroll(disable)
 	for (int n = 0; n < BATCH; n++, e++) {
 		asm volatile("" : "+r"(e));
-		if (!place_of(region, b, e, n, family))
-			miss(b, n);
+		place_of(region, b, e, n, family);
 	}
 }
 
@@ -196,7 +189,7 @@ __noinline int flush(__u32 region)
 	if (b->listed)
 		count_listed(region);
 	if (b->kept)
-		note_room(b, (1ULL << (b->kept & 63)) - 1);
+		note_room(region, b, (1ULL << (b->kept & 63)) - 1);
 	if (b->missed)
 		find_places(region);
 	else
@@ -216,9 +209,12 @@ static __always_inline int is_on_link(__u64 upper)
 	if (!s)
 		return 0;
 #pragma unroll
-	for (int i = 0; i < MAX_ON_LINK; i++)
-		if (i < s->on_links && (upper & s->on_link[i].mask) == s->on_link[i].value)
+	for (int i = 0; i < MAX_ON_LINK; i++) {
+		if (i >= s->on_links)
+			break;
+		if ((upper & s->on_link[i].mask) == s->on_link[i].value)
 			return 1;
+	}
 	return 0;
 }
 
@@ -288,7 +284,7 @@ static __always_inline void note(__u32 region, struct batch *b, struct noted *e,
 		hash = (known ? known : hash4(p->src.w[0])) ^ CONSTANT(64, slot_salt);
 		e->set = first_set(b->begin4, b->hot4, hash);
 	} else {
-		hash = hash_of(e);
+		hash = hash_of6(e);
 		e->hash = hash >> 32;
 		e->set = first_set(b->begin6, b->hot6, hash);
 		b->n6++;

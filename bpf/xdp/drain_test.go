@@ -225,7 +225,7 @@ func TestJoin(t *testing.T) {
 			}
 			region := int(r.control.Epoch)*r.cpus + rng.IntN(r.cpus)
 			h, hot := table.hash(&rec, r.seed), r.hot(table, int(r.control.Epoch))
-			set, _, ok := table.enter(region, hot, h, &rec)
+			set, _, ok := table.enter(region, hot, &rec, r.seed)
 			if !ok {
 				continue
 			}
@@ -282,7 +282,7 @@ func TestHeaviestAreListed(t *testing.T) {
 			rec.key |= keyFamily6
 		}
 		region, hot := int(r.control.Epoch)*r.cpus+rng.IntN(r.cpus), r.hot(table, int(r.control.Epoch))
-		if _, _, ok := table.enter(region, hot, table.hash(&rec, r.seed), &rec); !ok {
+		if _, _, ok := table.enter(region, hot, &rec, r.seed); !ok {
 			continue
 		}
 		if truth[rec.addr()] == nil {

@@ -17,6 +17,16 @@ static __always_inline __u64 mix(__u64 x)
 
 #define SLOT_SALT 0x9e3779b97f4a7c15ULL /* times the interface's number */
 
+/* Of a source of IPv6. One multiplication keeps halves apart that someone chose without
+ * the seed; the others follow. */
+static __always_inline __u64 hash6(__u64 upper, __u64 lower, __u64 slot)
+{
+	upper += CONSTANT(64, seed);
+	upper ^= upper >> 32;
+	upper *= 0x9fb21c651e98df25ULL;
+	return mix(upper ^ lower ^ slot << 56);
+}
+
 /* Of a source of IPv4, on whatever interface. */
 static __always_inline __u64 hash4(__u32 address)
 {

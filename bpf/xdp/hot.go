@@ -116,22 +116,36 @@ func (d *Datapath) move(t *sourceTable, half, hot int) {
 func (d *Datapath) enterParked(t *sourceTable, half, hot int, all []parked) {
 	for i := range all {
 		p := &all[i]
-		if set, way, ok := t.enter(half*d.cpus+p.cpu, hot, t.hash(&p.record, d.seed), &p.record); ok {
+		if set, way, ok := t.enter(half*d.cpus+p.cpu, hot, &p.record, d.seed); ok {
 			*t.age(half, p.cpu, set, way) = p.idle
 		}
 	}
 }
 
 // enter enters a record in the first of its two sets that has room, and returns where.
-func (t *sourceTable) enter(region, hot int, hash uint64, r *record) (set, way int, ok bool) {
+func (t *sourceTable) enter(region, hot int, r *record, seed uint64) (set, way int, ok bool) {
+	hash := t.hash(r, seed)
 	set = t.first(hash, hot)
 	if way, ok = t.take(region, set, hash, r); ok {
 		return set, way, ok
 	}
-	t.wordsOf(region, set, 1)[int(hash>>58%setWays)*t.stride+t.keyAt] |= 1 << (goneOnShift + hash>>60)
+	word, bit := t.goneBit(region, set, hash, r, seed)
 	set = t.second(hash, r.kind(), hot)
-	way, ok = t.take(region, set, hash, r)
+	if way, ok = t.take(region, set, hash, r); ok {
+		*word |= bit
+	}
 	return set, way, ok
+}
+
+// goneBit returns where beside the keys of a source's first set it is told that it may
+// have a record in its second: gone_bit of sources.h.
+func (t *sourceTable) goneBit(region, set int, hash uint64, r *record, seed uint64) (word *uint64, bit uint64) {
+	low := r.address[0]
+	if t.family == 6 {
+		low = hash >> 32
+	}
+	i := low * seed >> 58
+	return &t.wordsOf(region, set, 1)[int(i%setWays)*t.stride+t.keyAt], 1 << (goneOnShift + i/setWays)
 }
 
 // park empties a half and returns what was carried over in it.

@@ -7,10 +7,11 @@
  * well are counted in other.
  *
  * A flood of more sources than the table has room for would so cost two lines a packet,
- * though nearly all its sources are in neither. So beside the keys of a set stands a bit for each 64th
- * of the hashes: packets of these went on to their second set. Once second sets are nearly
- * all full, the window is crowded with sources of this family: then a packet goes on only if there may be a record of
- * its source, and who has none gets none. */
+ * though nearly all its sources are in neither. So beside the keys of a set stands a bit
+ * for each 64th of the sources: of these some went on and have a record in their second
+ * set. Once second sets are nearly all full, the window is crowded with sources of this
+ * family: then a packet goes on only if there may be a record of its source, and who has
+ * none gets none. */
 #pragma once
 
 #include "sources.h"
@@ -55,14 +56,19 @@ static __always_inline void sketch_add(__u8 *registers, __u64 hash)
 }
 
 /* The hash of the source that a packet is noted with. */
+static __always_inline __u64 hash_of4(const struct noted *e)
+{
+	return hash4(e->packet.src.w[0]) ^ (e->key & (MAX_SLOTS - 1)) * SLOT_SALT;
+}
+
+static __always_inline __u64 hash_of6(const struct noted *e)
+{
+	return hash6(half_of(&e->packet.src, 0), half_of(&e->packet.src, 1), e->key & (MAX_SLOTS - 1));
+}
+
 static __always_inline __u64 hash_of(const struct noted *e)
 {
-	const struct address *a = &e->packet.src;
-	__u64 slot = e->key & (MAX_SLOTS - 1);
-
-	if (e->packet.family == 4)
-		return hash4(a->w[0]) ^ slot * SLOT_SALT;
-	return mix(mix(half_of(a, 0) + CONSTANT(64, seed)) ^ half_of(a, 1) ^ slot << 56);
+	return e->packet.family == 4 ? hash_of4(e) : hash_of6(e);
 }
 
 /* Where the record of a source is looked for second: in the sets that are not hot, if
@@ -80,51 +86,59 @@ static __always_inline __u32 second_set(__u32 region, const struct batch *b, con
 	return set_at(region, hot + behind + near, e->packet.family == 4 ? WORDS4 : WORDS6);
 }
 
-/* The record of a packet's set that says, for this 64th of the hashes, who went on from
- * it. The compiler is not to make one call of the two, with either map: that would be a
- * call in earnest. */
-static __always_inline half *gone_on(const struct noted *e, __u64 hash)
+/* Where the record of a source is looked for, first: in a hot set. */
+static __always_inline __u32 first_set(__u32 begin, __u32 hot, __u64 hash)
 {
-	__u64 way = hash >> 58 & (SET_WAYS - 1);
-	half *s;
-
-	if (e->packet.family == 4) {
-		s = set_of(e, WORDS4);
-		if (!s)
-			return 0;
-		asm volatile("" : "+r"(s), "+r"(way));
-		return s + (way & (SET_WAYS - 1)) * WORDS4;
-	}
-	s = set_of(e, WORDS6);
-	if (!s)
-		return 0;
-	asm volatile("" : "+r"(way), "+r"(s));
-	return key_word(s + (way & (SET_WAYS - 1)) * WORDS6, WORDS6);
+	return begin + (hash & (hot - 1));
 }
 
-static __always_inline __u64 gone_bit(__u64 hash)
+/* Notes in e's first set that there is a record of its source in the second. The compiler
+ * is not to make one call of the two, with either map: that would be a call in earnest. */
+static __always_inline void note_gone(const struct batch *b, const struct noted *e)
 {
-	return 1ULL << (GONE_ON_SHIFT + (hash >> 60));
+	__u32 first, bit;
+	half *s, *w;
+
+	if (e->packet.family == 4) {
+		first = first_set(b->begin4, b->hot4, hash_of4(e));
+		bit = gone_bit(e, WORDS4);
+		s = bpf_map_lookup_elem(&sources4, &first);
+		if (!s)
+			return;
+		asm volatile("" : "+r"(s), "+r"(bit));
+		w = gone_word(s, bit, WORDS4);
+	} else {
+		first = first_set(b->begin6, b->hot6, hash_of6(e));
+		bit = gone_bit(e, WORDS6);
+		s = bpf_map_lookup_elem(&sources6, &first);
+		if (!s)
+			return;
+		asm volatile("" : "+r"(bit), "+r"(s));
+		w = gone_word(s, bit, WORDS6);
+	}
+	if (*w)
+		*w |= gone_mask(bit);
+}
+
+/* The same of all these packets of the buffer. */
+__noinline int note_all_gone(__u32 region, __u32 packets)
+{
+	struct batch *b = batch_at(region);
+
+	if (!b)
+		return 0;
+#pragma clang loop unroll(disable)
+	for (__u32 n = 0; n < BATCH; n++)
+		if (packets >> n & 1)
+			note_gone(b, &b->noted[n]);
+	return 0;
 }
 
 /* Sends a packet on to its second set. Its first is full, but for two sources of IPv6
  * whose words are alike. */
 static __always_inline void go_on(__u32 region, const struct batch *b, struct noted *e)
 {
-	__u64 hash = hash_of(e);
-	half *gone = gone_on(e, hash);
-
-	if (gone && *gone)
-		*gone |= gone_bit(hash);
-	e->set = second_set(region, b, e, hash);
-}
-
-/* Is there perhaps a record of the packet's source in its second set? */
-static __always_inline int has_gone_on(const struct noted *e, __u64 hash)
-{
-	half *gone = gone_on(e, hash);
-
-	return gone && *gone & gone_bit(hash);
+	e->set = second_set(region, b, e, hash_of(e));
 }
 
 /* Loads the lines of e's set. */
@@ -142,20 +156,34 @@ static __always_inline void touch_of(const struct noted *e, int family)
  * there anew. */
 #define ANEW(member) (*(volatile __u32 *)&(member))
 
-/* Notes that packet n found its set full. */
-static __always_inline void miss(struct batch *b, __u32 n)
+/* Notes for which of these packets, which looked in their second set, there was room. */
+static __always_inline void note_room(__u32 region, struct batch *b, __u32 packets)
 {
-	b->missed_at[b->missed & (BATCH - 1)] = n;
-	b->missed++;
-}
+	__u32 claimed = 0;
 
-/* Notes whether there was room in the second set of any of these packets. */
-static __always_inline void note_room(struct batch *b, __u32 packets)
-{
 #pragma unroll
-	for (int of6 = 0; of6 < 2; of6++)
+	for (int of6 = 0; of6 < 2; of6++) {
+		claimed |= b->claimed[of6] & packets;
 		if (b->claimed[of6] & packets && b->fruitless[of6] < CROWDED)
 			b->fruitless[of6] = 0;
+	}
+	if (claimed)
+		note_all_gone(region, claimed);
+}
+
+/* Those registers of an interface that a source's packet of a kind would raise if it
+ * would raise any: what is counted of all is never less than what is of one class. */
+static __always_inline __u8 *registers_of(__u32 region, __u32 key)
+{
+	__u32 class = key >> KIND_SHIFT & (NUM_CLASSES - 1), i = region * MAX_SLOTS + (key & (MAX_SLOTS - 1));
+	struct sketch *s = bpf_map_lookup_elem(&sketches, &i);
+	__u64 which = (1 << 2 * CLASS_SYN | 2 << 2 * CLASS_SYNACK) >> 2 * class & 3; /* all, syn, synack */
+
+	if (!s)
+		return 0;
+	/* As a number that the verifier knows no more of: it would follow each of three. */
+	asm volatile("" : "+r"(s), "+r"(which));
+	return which > 2 ? 0 : s->all + which * SKETCH_SIZE;
 }
 
 /* Enters the source of packet n in the sketches of those that found no place. */
@@ -184,54 +212,77 @@ __noinline int sketch_other(__u32 region, __u32 n)
 	return 0;
 }
 
-/* Counts packet n in other. */
-static __always_inline void count_other(__u32 region, const struct noted *e, __u32 n, __u64 hash)
+/* Counts packets of one kind in other. */
+__noinline int count_other(__u32 region, __u32 key, __u32 packets, __u64 bytes)
 {
-	__u32 kind = e->key >> KIND_SHIFT, class = kind & (NUM_CLASSES - 1);
-	__u32 i = region * MAX_SLOTS + (e->key & (MAX_SLOTS - 1));
+	__u32 kind = key >> KIND_SHIFT, class = kind & (NUM_CLASSES - 1);
+	__u32 i = region * MAX_SLOTS + (key & (MAX_SLOTS - 1));
 	struct totals *t = bpf_map_lookup_elem(&interface_totals, &i);
-	struct sketch *s = bpf_map_lookup_elem(&sketches, &i);
 
-	if (!t || !s)
-		return;
-	t->other.by_class[class] += e->packet.packets;
-	t->other.bytes += e->packet.length;
+	if (!t)
+		return 0;
+	t->other.by_class[class] += packets;
+	t->other.bytes += bytes;
 	if (class == CLASS_UDP)
-		t->other.udp_bytes += e->packet.length;
+		t->other.udp_bytes += bytes;
 	if (kind & KIND_DROPPED)
-		t->other.dropped += e->packet.packets;
-	if (raises(s->all, hash) || (class == CLASS_SYN && raises(s->syn, hash)) ||
-	    (class == CLASS_SYNACK && raises(s->synack, hash)))
-		sketch_other(region, n);
+		t->other.dropped += packets;
+	return 0;
 }
 
 /* Counts packets whose first set was full in other, and keeps the rest of them: those
  * before looked in the buffer have looked in both their sets, and in a crowded window
- * there is no record of most of the others. */
-__noinline int count_others(__u32 region, __u32 looked)
+ * there is no record of most of the others. Most are of one kind, and are added up. */
+static __always_inline void count_others_of(__u32 region, struct batch *b, __u32 looked, int family)
 {
-	struct batch *b = batch_at(region);
-	__u32 missed;
+	__u32 missed = b->missed, key = b->noted[b->missed_at[0] & (BATCH - 1)].key, packets = 0;
+	__u8 *registers = registers_of(region, key);
+	__u64 bytes = 0;
 
-	if (!b)
-		return 0;
-	missed = b->missed;
+	if (!registers)
+		return;
 	b->missed = 0;
 #pragma clang loop unroll(disable)
 	for (__u32 i = 0; i < BATCH && i < missed; i++) {
-		__u32 n = b->missed_at[i] & (BATCH - 1);
+		__u32 at = b->missed_at[i], n = at & (BATCH - 1);
 		struct noted *e = &b->noted[n];
-		__u32 *fruitless = &b->fruitless[e->packet.family != 4];
-		__u64 hash = hash_of(e);
+		__u32 *fruitless = &b->fruitless[!is_ipv4(e, family)];
 
-		if (n >= looked && (*fruitless < CROWDED || has_gone_on(e, hash))) {
+		if (n >= looked && (at & GONE_ON || *fruitless < CROWDED)) {
 			miss(b, n);
 			continue;
 		}
 		if (*fruitless < CROWDED)
 			++*fruitless;
-		count_other(region, e, n, hash);
+		if (e->key != key) {
+			if (packets)
+				count_other(region, key, packets, bytes);
+			packets = 0;
+			bytes = 0;
+			key = e->key;
+			registers = registers_of(region, key);
+			if (!registers)
+				return;
+		}
+		packets += e->packet.packets;
+		bytes += e->packet.length;
+		if (raises(registers, is_ipv4(e, family) ? hash_of4(e) : hash_of6(e)))
+			sketch_other(region, n);
 	}
+	if (packets)
+		count_other(region, key, packets, bytes);
+}
+
+__noinline int count_others(__u32 region, __u32 looked)
+{
+	struct batch *b = batch_at(region);
+
+	if (!b)
+		return 0;
+	if (b->n6)
+		count_others_of(region, b, looked, ANY_FAMILY);
+	else
+		count_others_of(region, b, looked, 4);
 	return 0;
 }
 
@@ -293,10 +344,9 @@ __noinline int count_missed(__u32 region)
 	for (__u32 i = 0; i < BATCH && i < missed; i++) {
 		__u32 n = b->missed_at[i] & (BATCH - 1);
 
-		if (!place_of(region, b, &b->noted[n], n, ANY_FAMILY))
-			miss(b, n);
+		place_of(region, b, &b->noted[n], n, ANY_FAMILY);
 	}
-	note_room(b, ~0U);
+	note_room(region, b, ~0U);
 	count_others(region, BATCH);
 	return 0;
 }
@@ -320,6 +370,10 @@ __noinline int find_places(__u32 region)
 		return 0;
 	if (b->fruitless[0] >= CROWDED || b->fruitless[1] >= CROWDED || b->missed_at[0] < b->kept)
 		count_others(region, b->kept);
+	if (!b->missed) {
+		forget(b);
+		return 0;
+	}
 	if (b->missed <= BATCH / 2) {
 		keep_missed(region);
 		return 0;

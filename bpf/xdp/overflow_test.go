@@ -117,7 +117,7 @@ func TestCarriedRecordsComeFirst(t *testing.T) {
 						continue
 					}
 					second++
-					if words[(first*setWays+int(hash>>58%setWays))*table.stride+table.keyAt]>>(goneOnShift+hash>>60)&1 == 0 {
+					if word, bit := table.goneBit(half*r.cpus+cpu, first, hash, &rec, r.seed); *word&bit == 0 {
 						lost++
 					}
 				}

@@ -128,7 +128,14 @@ func (t *sourceTable) hash(r *record, seed uint64) uint64 {
 	if t.family == 4 {
 		return hash4(slot<<keyShift|r.address[0], seed)
 	}
-	return mix(mix(r.address[0]+seed) ^ r.address[1] ^ slot<<56)
+	return hash6(r.address[0], r.address[1], slot, seed)
+}
+
+// hash6 is that of hash.h.
+func hash6(upper, lower, slot, seed uint64) uint64 {
+	upper += seed
+	upper ^= upper >> 32
+	return mix(upper*0x9fb21c651e98df25 ^ lower ^ slot<<56)
 }
 
 // first is the first of the two sets of the source with a hash, when so many are hot.

@@ -193,17 +193,49 @@ static __always_inline int are_pairs_wanted(const struct packet *p, __u64 packet
 	return packets > from && p->ports && (packets <= PAIRS_TO || !(n | (packets & (PAIRS_LATER - 1))));
 }
 
-/* Counts noted[n] in its set. Returns 0 when that is full. */
-static __always_inline int place(__u32 region, struct batch *b, struct noted *e, __u32 n, int words)
+/* Which of the 64 bits beside a set's keys is for sources like e's: see overflow.h. */
+static __always_inline __u32 gone_bit(const struct noted *e, int words)
+{
+	__u32 low = words == WORDS4 ? e->packet.src.w[0] : e->hash;
+
+	return low * CONSTANT(64, seed) >> 58;
+}
+
+/* The word of a set that has a bit, and the bit in it. */
+static __always_inline half *gone_word(half *set, __u32 bit, int words)
+{
+	return key_word(set + (bit & (SET_WAYS - 1)) * words, words);
+}
+
+static __always_inline __u64 gone_mask(__u32 bit)
+{
+	return 1ULL << (GONE_ON_SHIFT + bit / SET_WAYS);
+}
+
+#define GONE_ON 0x80 /* beside a packet's number: there may be a record in its second set */
+
+/* Notes that packet n found its set full. */
+static __always_inline void miss(struct batch *b, __u32 n)
+{
+	b->missed_at[b->missed & (BATCH - 1)] = n;
+	b->missed++;
+}
+
+/* Counts noted[n] in its set, or notes that this is full. */
+static __always_inline void place(__u32 region, struct batch *b, struct noted *e, __u32 n, int words)
 {
 	half *s = set_of(e, words), *r;
+	__u32 bit;
 	__u64 sum;
 
 	if (!s)
-		return 0;
+		return;
 	r = find_record(s, e, e->key, words);
-	if (!r)
-		return 0;
+	if (!r) {
+		bit = gone_bit(e, words);
+		miss(b, *gone_word(s, bit, words) & gone_mask(bit) ? n | GONE_ON : n);
+		return;
+	}
 	if (!*key_word(r, words)) {
 		claim(r, e, e->key, words);
 		mark_dirty(region, e, words);
@@ -214,7 +246,6 @@ static __always_inline int place(__u32 region, struct batch *b, struct noted *e,
 		*key_word(r, words) |= (__u64)KEY_RETIRED << KEY_SHIFT;
 	if (!(n & (PAIRS_OF - 1)) && are_pairs_wanted(&e->packet, sum >> PACKETS_SHIFT, n))
 		b->paired |= 1U << n;
-	return 1;
 }
 
 /* One of 64 bits for a port pair. */
@@ -247,9 +278,12 @@ static __always_inline int is_ipv4(const struct noted *e, int family)
 	return family == ANY_FAMILY ? e->packet.family == 4 : family == 4;
 }
 
-static __always_inline int place_of(__u32 region, struct batch *b, struct noted *e, __u32 n, int family)
+static __always_inline void place_of(__u32 region, struct batch *b, struct noted *e, __u32 n, int family)
 {
-	return is_ipv4(e, family) ? place(region, b, e, n, WORDS4) : place(region, b, e, n, WORDS6);
+	if (is_ipv4(e, family))
+		place(region, b, e, n, WORDS4);
+	else
+		place(region, b, e, n, WORDS6);
 }
 
 /* Loads the lines of a set, and waits for nothing. */
