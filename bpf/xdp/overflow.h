@@ -213,8 +213,9 @@ __noinline int sketch_other(__u32 region, __u32 n)
 }
 
 /* Counts packets of one kind in other. */
-__noinline int count_other(__u32 region, __u32 key, __u32 packets, __u64 bytes)
+__noinline int count_other(__u32 region, __u32 key, __u64 packets_bytes)
 {
+	__u64 packets = packets_bytes >> PACKETS_SHIFT, bytes = packets_bytes & ((1ULL << PACKETS_SHIFT) - 1);
 	__u32 kind = key >> KIND_SHIFT, class = kind & (NUM_CLASSES - 1);
 	__u32 i = region * MAX_SLOTS + (key & (MAX_SLOTS - 1));
 	struct totals *t = bpf_map_lookup_elem(&interface_totals, &i);
@@ -235,13 +236,13 @@ __noinline int count_other(__u32 region, __u32 key, __u32 packets, __u64 bytes)
  * there is no record of most of the others. Most are of one kind, and are added up. */
 static __always_inline void count_others_of(__u32 region, struct batch *b, __u32 looked, int family)
 {
-	__u32 missed = b->missed, key = b->noted[b->missed_at[0] & (BATCH - 1)].key, packets = 0;
+	__u32 missed = b->missed, key = b->noted[b->missed_at[0] & (BATCH - 1)].key;
 	__u8 *registers = registers_of(region, key);
-	__u64 bytes = 0;
 
 	if (!registers)
 		return;
 	b->missed = 0;
+	b->others = 0;
 #pragma clang loop unroll(disable)
 	for (__u32 i = 0; i < BATCH && i < missed; i++) {
 		__u32 at = b->missed_at[i], n = at & (BATCH - 1);
@@ -255,22 +256,18 @@ static __always_inline void count_others_of(__u32 region, struct batch *b, __u32
 		if (*fruitless < CROWDED)
 			++*fruitless;
 		if (e->key != key) {
-			if (packets)
-				count_other(region, key, packets, bytes);
-			packets = 0;
-			bytes = 0;
+			count_other(region, key, b->others);
+			b->others = 0;
 			key = e->key;
 			registers = registers_of(region, key);
 			if (!registers)
 				return;
 		}
-		packets += e->packet.packets;
-		bytes += e->packet.length;
+		b->others += (__u64)e->packet.packets << PACKETS_SHIFT | e->packet.length;
 		if (raises(registers, is_ipv4(e, family) ? hash_of4(e) : hash_of6(e)))
 			sketch_other(region, n);
 	}
-	if (packets)
-		count_other(region, key, packets, bytes);
+	count_other(region, key, b->others);
 }
 
 __noinline int count_others(__u32 region, __u32 looked)

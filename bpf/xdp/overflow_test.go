@@ -50,7 +50,7 @@ func TestCrowdedWindow(t *testing.T) {
 			r.Commit()
 		}
 		few := func(i uint32) frame { return from(1<<20 + i) }
-		r.once(500, few) // the next window begins anew
+		r.once(100, few) // the next window begins anew
 	})
 }
 
@@ -97,6 +97,9 @@ func TestCarriedRecordsComeFirst(t *testing.T) {
 					r.run(0, f, 1)
 				}
 			}
+			for i := range uint32(2 * len(r.batches[0].Noted)) { // none of theirs waits in the buffer
+				r.run(0, from(1<<24+i), 1)
+			}
 		}
 		// conversing returns how many records of those that converse are in a half, how
 		// many of them in their second set, and of how many of these the first does not
@@ -138,7 +141,7 @@ func TestCarriedRecordsComeFirst(t *testing.T) {
 			}
 			r.Commit()
 			n, second, lost := conversing(half)
-			if n < known*9/10 || second > known/50 || lost > 0 {
+			if n < known*8/10 || second > known/50 || lost > 0 {
 				t.Errorf("%d of %d sources are carried over, %d of them in their second set, %d of these unknown to the first", n, known, second, lost)
 			}
 			carried[half] = n

@@ -122,7 +122,8 @@ struct batch {
 	__u32 claimed[2];      /* by family and bit: a free record was taken */
 	__u32 fruitless[2];    /* by family: packets in a row whose second set was full too */
 	__u8 missed_at[BATCH]; /* which found their set full */
-	__u32 pad[12];
+	__u64 others;	       /* packets and bytes of a kind that are to be counted in other, as in a record */
+	__u32 pad[10];
 	__u64 direct[DIRECT_WORDS]; /* by bit: the set of listed sources has direct counts */
 };
 

@@ -43,7 +43,8 @@ type weirBatch struct {
 	Claimed   [2]uint32
 	Fruitless [2]uint32
 	MissedAt  [32]uint8
-	Pad       [12]uint32
+	Others    uint64
+	Pad       [10]uint32
 	Direct    [32]uint64
 }
 
