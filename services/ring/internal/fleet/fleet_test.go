@@ -1,6 +1,8 @@
 package fleet
 
 import (
+	"bytes"
+	"encoding/json"
 	"math"
 	"net/netip"
 	"strings"
@@ -162,8 +164,26 @@ func TestSearch(t *testing.T) {
 	f := New(10)
 	for _, host := range []string{"edge-1", "edge-2"} {
 		tell(t, f, host, "eth0", start, nil)
-		f.Lookup(host + "/eth0").Detail()
 	}
+	f.Lookup("edge-1/eth0").Detail() // somebody looks at one of them
+	search(t, f)
+	var written bytes.Buffer
+	i := f.Lookup("edge-2/eth0")
+	if err := json.Indent(&written, i.value, "", " "); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.ApplyRates("edge-2/eth0", written.Bytes(), start); err != nil {
+		t.Fatal(err)
+	}
+	search(t, f)
+	if n := len(f.Search("edge", 1)); n != 1 {
+		t.Errorf("%d found, the limit was 1", n)
+	}
+}
+
+// search holds what is found against what the fleet of TestSearch has.
+func search(t *testing.T, f *Fleet) {
+	t.Helper()
 	for query, want := range map[string]string{
 		"EDGE-1":                   "host edge-1  ,interface edge-1 eth0 ",
 		"edge-2/eth0":              "interface edge-2 eth0 ",
@@ -188,9 +208,6 @@ func TestSearch(t *testing.T) {
 		if strings.Join(got, ",") != want {
 			t.Errorf("%q: got %q, want %q", query, strings.Join(got, ","), want)
 		}
-	}
-	if n := len(f.Search("edge", 1)); n != 1 {
-		t.Errorf("%d found, the limit was 1", n)
 	}
 }
 
