@@ -29,12 +29,7 @@ type Machine struct {
 // ThisMachine looks around.
 func ThisMachine() Machine {
 	m := Machine{CPUs: runtime.NumCPU(), Go: runtime.Version(), Date: time.Now().UTC().Truncate(time.Second)}
-	for line := range strings.Lines(text("/proc/cpuinfo")) {
-		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
-			m.CPU = strings.TrimSpace(value)
-			break
-		}
-	}
+	m.CPU = processor(text("/proc/cpuinfo"))
 	var info unix.Sysinfo_t
 	if unix.Sysinfo(&info) == nil {
 		m.MemoryMiB = info.Totalram * uint64(info.Unit) >> 20
@@ -52,6 +47,28 @@ func ThisMachine() Machine {
 		m.Commit = strings.TrimSpace(string(out))
 	}
 	return m
+}
+
+// processor names the first CPU of /proc/cpuinfo: a virtual machine's "model name" is often
+// that of several generations, which differ by a factor of two.
+func processor(cpuinfo string) string {
+	first, _, _ := strings.Cut(cpuinfo, "\n\n")
+	of := make(map[string]string)
+	for line := range strings.Lines(first) {
+		if name, value, ok := strings.Cut(line, ":"); ok {
+			of[strings.TrimSpace(name)] = strings.TrimSpace(value)
+		}
+	}
+	var more []string
+	for _, name := range []string{"cpu family", "model", "cache size"} {
+		if of[name] != "" {
+			more = append(more, strings.TrimPrefix(name, "cpu ")+" "+of[name])
+		}
+	}
+	if len(more) == 0 {
+		return of["model name"]
+	}
+	return of["model name"] + " (" + strings.Join(more, ", ") + ")"
 }
 
 // text is a file's content, or nothing: what a machine does not tell is left out.
