@@ -365,7 +365,7 @@ __noinline int find_places(__u32 region)
 
 	if (!b)
 		return 0;
-	if (b->fruitless[0] >= CROWDED || b->fruitless[1] >= CROWDED || b->missed_at[0] < b->kept)
+	if (b->fruitless[0] >= CROWDED || b->fruitless[1] >= CROWDED || (b->missed_at[0] & (BATCH - 1)) < b->kept)
 		count_others(region, b->kept);
 	if (!b->missed) {
 		forget(b);

@@ -2,6 +2,7 @@ package xdp
 
 import (
 	"encoding/binary"
+	"slices"
 	"testing"
 )
 
@@ -74,6 +75,51 @@ func TestCrowdedByOneFamily(t *testing.T) {
 	// At this load, one in ten finds its first set full, and one in a hundred both.
 	if found < sources*98/100 {
 		t.Errorf("%d of %d sources of IPv6 are counted by name", found, sources)
+	}
+}
+
+// TestNobodyGoesOnTwice: a packet that finds both its sets full is counted in other, even
+// if sources like its own went on from the second to another.
+func TestNobodyGoesOnTwice(t *testing.T) {
+	onOneCPU(t)
+	r := newRig(t, Config{SourceWays: 1 << 12})
+	table, f := &r.tables[0], synFrom("203.0.113.1")
+	from := func(i uint32) frame { binary.BigEndian.PutUint32(f[26:], 0x0a000000+i); return f }
+	source := func(i uint32) *record {
+		return &record{key: keyUsed, address: [2]uint64{uint64(binary.LittleEndian.Uint32(from(i)[26:]))}}
+	}
+	rec, hot := source(0), r.hot(table, 0)
+	hash := table.hash(rec, r.seed)
+	full := []int{table.first(hash, hot), table.second(hash, rec.kind(), hot)}
+	for region := range r.cpus {
+		for _, set := range full {
+			for way := range uint64(setWays) {
+				other := *rec
+				other.address[0] ^= way + 1
+				if _, ok := table.take(region, set, hash, &other); !ok {
+					t.Fatal("a set was not empty")
+				}
+			}
+			word, bit := table.goneBit(region, set, hash, rec, r.seed)
+			*word |= bit
+		}
+	}
+	r.run(0, from(0), 1)
+	next := uint32(1)
+	for slices.Contains(full, table.first(table.hash(source(next), r.seed), hot)) {
+		next++
+	}
+	for port := range uint16(2 * len(r.batches[0].Noted)) { // it looks in one set, and then in the other
+		binary.BigEndian.PutUint16(from(next)[34:], 1000+port)
+		r.run(0, f, 1)
+	}
+	for cpu := range r.cpus {
+		if b := &r.batches[cpu]; b.Kept > 0 {
+			t.Errorf("CPU %d keeps %d packets, of which one has looked in both its sets", cpu, b.Kept)
+		}
+	}
+	if w := r.drain(); w.Other.Packets != 1 {
+		t.Errorf("%d packets are without a source, want 1", w.Other.Packets)
 	}
 }
 
