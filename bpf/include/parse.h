@@ -72,14 +72,33 @@ static __always_inline void set_half(struct address *a, int i, __u64 value)
 struct packet {
 	struct address src;
 	struct address dst;
-	__u32 length;  /* bytes of the frame, Ethernet header included */
-	__u32 packets; /* 1, unless the kernel merged several into this one */
-	__u32 ports;   /* source, destination, as on the wire; 0 when there are none */
-	__u8 family;   /* 4 or 6 */
-	__u8 protocol;
-	__u8 flags; /* TCP flags */
+	__u64 volume; /* packets, above the bytes of their frames, Ethernet headers included */
+	__u8 family;  /* 4 or 6 */
 	__u8 class;
+	__u8 protocol;
+	__u8 flags;  /* TCP flags */
+	__u32 mark;  /* for whoever keeps packets */
+	__u32 ports; /* source, destination, as on the wire; 0 when there are none */
+	__u32 what;  /* for whoever keeps packets; with the ports it is read as one word */
 };
+
+#define PACKETS_SHIFT 40 /* in a volume: so a few of them, and many small ones, add up as they are */
+
+/* There is one packet, unless the kernel merged several into this one. */
+static __always_inline __u64 volume_of(__u32 packets, __u32 bytes)
+{
+	return (__u64)packets << PACKETS_SHIFT | bytes;
+}
+
+static __always_inline __u64 packets_in(__u64 volume)
+{
+	return volume >> PACKETS_SHIFT;
+}
+
+static __always_inline __u64 bytes_in(__u64 volume)
+{
+	return volume & ((1ULL << PACKETS_SHIFT) - 1);
+}
 
 static __always_inline __u16 source_port(const struct packet *p)
 {
@@ -315,10 +334,9 @@ static __always_inline int parse_ipv6(struct cursor *c, struct packet *p)
 }
 
 /* Parses what an EtherType says; -1 stands for a frame too short to have one.
- * Sets all of p but its length, and leaves c behind the last header taken. */
+ * Sets all of p but its volume, and leaves c behind the last header taken. */
 static __always_inline int parse_network(struct cursor *c, int type, struct packet *p)
 {
-	p->packets = 1;
 	p->ports = 0;
 	p->protocol = 0;
 	p->flags = 0;
@@ -339,37 +357,38 @@ static __always_inline int parse_network(struct cursor *c, int type, struct pack
 
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
-/* Fills in what a packet is but for its addresses. Returns 0 when it is neither of TCP
- * nor of UDP. */
+/* Fills in what a packet is but for its addresses. Returns its family, or 0 when it is
+ * neither of TCP nor of UDP. */
 static __always_inline int parse_plain_transport(const __u8 *l4, struct packet *p, int family, __u32 protocol,
 						 __u32 length)
 {
 	__u32 rest = family;
 
 	if (protocol == PROTO_TCP)
-		rest |= PROTO_TCP << 8 | (__u32)l4[13] << 16 | tcp_class(l4[13]) << 24;
+		rest |= tcp_class(l4[13]) << 8 | PROTO_TCP << 16 | (__u32)l4[13] << 24;
 	else if (protocol == PROTO_UDP)
-		rest |= PROTO_UDP << 8 | CLASS_UDP << 24;
+		rest |= CLASS_UDP << 8 | PROTO_UDP << 16;
 	else
 		return 0;
 	/* At once: what is written in pieces is slow to read as a word. */
-	p->length = length;
-	p->packets = 1;
+	p->volume = volume_of(1, length);
 	p->ports = ports_at(l4);
 	*(word *)&p->family = rest;
-	return 1;
+	return family;
 }
 
 /* Parses what nearly every frame is, with hardly a branch: at most one VLAN tag,
  * IP without options, extensions and fragments, a whole header of TCP, or of UDP
- * with some payload. Returns 0 when it is anything else: that is for parse_network. */
+ * with some payload. Returns its family, or 0 when it is anything else: that is for
+ * parse_network. */
 static __always_inline int parse_plain(const struct cursor *c, struct packet *p, __u32 length)
 {
 	struct ethernet_header *eth = c->pos;
 
 	if (unlikely((void *)eth + PLAIN4 > c->end))
 		return 0;
-	if (eth->type == bpf_htons(ETHERTYPE_8021Q) || eth->type == bpf_htons(ETHERTYPE_8021AD)) {
+	if (eth->type != bpf_htons(ETHERTYPE_IPV4) &&
+	    (eth->type == bpf_htons(ETHERTYPE_8021Q) || eth->type == bpf_htons(ETHERTYPE_8021AD))) {
 		eth = (void *)eth + sizeof(struct vlan_header); /* its type is now the inner one */
 		if (unlikely((void *)eth + PLAIN4 > c->end))
 			return 0;

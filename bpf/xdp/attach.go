@@ -117,7 +117,7 @@ func (d *Datapath) Attach(ifindex int, o AttachOptions) (Attachment, error) {
 		return Attachment{}, err
 	}
 	d.slots[slot] = weirSlot{Ifindex: uint32(ifindex), Seq: 0}
-	d.control.Mode[slot] = uint8(FilterObserve)
+	d.setMode(slot, FilterObserve)
 	d.setOnLink(slot, o.OnLink)
 	hook, err := d.hook(slot, ifindex, o.Mode)
 	if err == nil {
@@ -190,7 +190,16 @@ func (d *Datapath) setOnLink(s Slot, prefixes []netip.Prefix) {
 }
 
 // SetFilterMode sets how leases are treated on an interface, at once.
-func (d *Datapath) SetFilterMode(s Slot, m FilterMode) { d.control.Mode[s] = uint8(m) }
+func (d *Datapath) SetFilterMode(s Slot, m FilterMode) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.setMode(s, m)
+}
+
+func (d *Datapath) setMode(s Slot, m FilterMode) {
+	d.control.Mode[s] = uint8(m)
+	d.writeKinds()
+}
 
 // FilterMode returns how leases are treated on an interface.
 func (d *Datapath) FilterMode(s Slot) FilterMode { return FilterMode(d.control.Mode[s]) }

@@ -42,15 +42,142 @@ static __always_inline struct noted *next_of(struct batch *b)
 	return noted_at(b, b->n);
 }
 
-/* Counts every packet in its set, or says that it is full. The loop that loads the
- * lines is as short as can be: the CPU must see all the loads at once. */
-static __always_inline void count_sources_of(__u32 region, struct batch *b, int family)
+/* The ports, and above them what a packet is, as one word; of a packet that was written
+ * just now it takes time to get at. */
+static __always_inline __u64 told_by(const __u32 *ports)
+{
+	return *(const half *)ports;
+}
+
+/* What of that packets of one run have in common: of the ports, the bits that tell one
+ * attack from another. */
+static __always_inline __u64 telling_bits(__u32 class)
+{
+	__u64 what = ~0ULL << 32;
+
+	if (class == CLASS_SYN)
+		return what | bpf_htonl(0x0000ffff);
+	if (class == CLASS_SYNACK || class == CLASS_UDP)
+		return what | bpf_htonl(0xffff0000);
+	return what;
+}
+
+/* Counts a run for its verdict and target. First it is of nobody: whoever looks at both
+ * meanwhile is not to see its packets twice. */
+static __always_inline void end_run(__u32 region, struct batch *b, struct run *r)
+{
+	__u64 packets = r->packets;
+
+	if (!packets)
+		return;
+	r->packets = 0;
+	asm volatile("" ::: "memory");
+	count_verdict(region, r->what & (MAX_SLOTS - 1), reason_of(r->what), packets);
+	count_target(region, b, r, packets);
+}
+
+/* Ends a run, and begins another with what is noted at n. */
+__noinline int begin_run(__u32 region, __u32 which, __u32 n)
+{
+	struct batch *b = batch_at(region);
+	struct noted *e;
+	struct run *r;
+
+	if (!b)
+		return 0;
+	e = noted_at(b, n);
+	r = &b->runs[which & (NUM_RUNS - 1)];
+	end_run(region, b, r);
+	r->dst = e->packet.dst;
+	r->ports = e->packet.ports;
+	r->what = e->packet.what;
+	r->telling = telling_bits(e->packet.class);
+	r->bytes = 0;
+	r->source_bits = 0;
+	return 0;
+}
+
+/* Has something else become of a packet, of which is told so much, than of a run's, or was
+ * it for another target? */
+static __always_inline __u64 is_other(const struct packet *p, __u64 told, int family, const struct run *r)
+{
+	__u64 other = (half_of(&p->dst, 0) ^ half_of(&r->dst, 0)) | ((told ^ told_by(&r->ports)) & r->telling);
+
+	return family == 4 ? other : other | (half_of(&p->dst, 1) ^ half_of(&r->dst, 1));
+}
+
+/* One of 64 bits for a source, by its hash: how many are set says about how many sources
+ * there are. */
+static __always_inline __u64 source_bit(__u64 hash)
+{
+	return 1ULL << (hash & 63);
+}
+
+/* Counts what was noted since the last batch, run by run. */
+__noinline int count_runs(__u32 region)
+{
+	struct batch *b = batch_at(region);
+	struct run *r;
+
+	if (!b)
+		return 0;
+	r = &b->runs[RUN_NOTED];
+#pragma clang loop unroll(disable)
+	for (__u32 n = 0; n < BATCH; n++) {
+		struct noted *e = noted_at(b, n);
+
+		if (n < b->kept)
+			continue;
+		if (is_other(&e->packet, told_by(&e->packet.ports), ANY_FAMILY, r))
+			begin_run(region, RUN_NOTED, n);
+		r->packets += packets_in(e->packet.volume);
+		r->bytes += bytes_in(e->packet.volume);
+		r->source_bits |= source_bit(hash_of(e));
+	}
+	return 0;
+}
+
+/* Counts what became of the packets noted since the last batch, and for which target they
+ * were. Most are of one kind for one target, as those before: then one look at all of them
+ * is enough. */
+static __always_inline void count_run(__u32 region, struct batch *b, int family)
+{
+	struct run *r = &b->runs[RUN_NOTED];
+	__u64 other = 0, sum = 0, source_bits = b->source_bits;
+
+	b->first = BATCH; /* before it is in a run: see end_run */
+	b->source_bits = 0;
+	asm volatile("" ::: "memory");
+#pragma clang loop unroll_count(4)
+	for (int n = 0; n < BATCH; n++) {
+		const struct packet *p = &b->noted[n].packet;
+
+		other |= is_other(p, told_by(&p->ports), family, r);
+		sum += p->volume;
+	}
+	if (other) {
+		count_runs(region);
+		return;
+	}
+#pragma clang loop unroll(disable)
+	for (__u32 n = 0; n < BATCH && n < b->kept; n++)
+		sum -= noted_at(b, n)->packet.volume;
+	r->packets += packets_in(sum);
+	r->bytes += bytes_in(sum);
+	r->source_bits |= source_bits;
+}
+
+/* Counts every packet in the run and in its set, or says that this is full. The loop that
+ * loads the sets' lines is as short as can be: the CPU must see all the loads at once. The
+ * run is counted while they come. */
+static __always_inline void count_batch_of(__u32 region, struct batch *b, int family)
 {
 	struct noted *e = b->noted;
 
 #pragma clang loop unroll_count(4)
 	for (int n = 0; n < BATCH; n++)
 		touch_of(&b->noted[n], family);
+	count_run(region, b, family);
 	b->missed = 0;
 	b->claimed[0] = 0;
 	b->claimed[1] = 0;
@@ -62,97 +189,14 @@ static __always_inline void count_sources_of(__u32 region, struct batch *b, int 
 	}
 }
 
-static __always_inline void count_sources(__u32 region, struct batch *b)
+static __always_inline void count_batch(__u32 region, struct batch *b)
 {
 	if (!b->n6)
-		count_sources_of(region, b, 4);
+		count_batch_of(region, b, 4);
 	else if (b->n6 == BATCH)
-		count_sources_of(region, b, 6);
+		count_batch_of(region, b, 6);
 	else
-		count_sources_of(region, b, ANY_FAMILY);
-}
-
-static __always_inline word *what_of(const struct noted *e)
-{
-	return (word *)&e->key;
-}
-
-/* What packets have in common whose targets are the same: of the word with the ports,
- * the bits that tell one attack from another. */
-static __always_inline __u32 telling_bits(const struct packet *p)
-{
-	if (p->class == CLASS_SYN)
-		return bpf_htonl(0x0000ffff);
-	if (p->class == CLASS_SYNACK || p->class == CLASS_UDP)
-		return bpf_htonl(0xffff0000);
-	return 0;
-}
-
-/* What a packet of this family has in common with a run, in one word: no reason is so
- * great that it would need the uppermost bit. */
-static __always_inline __u32 told_by(int family, __u32 what)
-{
-	return family == 4 ? what : what | 1U << 31;
-}
-
-/* Counts the run for its verdict and target, and begins another with the packet that is
- * next_of the buffer. */
-__noinline int begin_run(__u32 region, __u32 what)
-{
-	struct batch *b = batch_at(region);
-	struct run *r;
-	struct noted *e;
-
-	if (!b)
-		return 0;
-	r = &b->run;
-	e = next_of(b);
-	if (r->packets) {
-		count_verdict(region, r->like.key & (MAX_SLOTS - 1), r->like.reason, r->packets);
-		count_target(region, b, &r->like, r->packets, r->bytes, r->source_bits);
-	}
-	r->packets = 0; /* it is of nobody while it changes: the probe may look */
-	asm volatile("" ::: "memory");
-	r->like = *e;
-	*what_of(&r->like) = what;
-	r->bytes = 0;
-	r->source_bits = 0;
-	r->told = told_by(e->packet.family, what);
-	r->telling = telling_bits(&e->packet);
-	b->first = b->n;
-	return 0;
-}
-
-/* Has something else become of a packet than of a run's, or was it for another target?
- * It looks at fields as they were written: read otherwise, what was written just now
- * takes time to get at. */
-static __always_inline __u64 is_other(const struct packet *p, int family, __u32 what, const struct run *r)
-{
-	const struct packet *q = &r->like.packet;
-	__u64 other = (half_of(&p->dst, 0) ^ half_of(&q->dst, 0)) | (told_by(family, what) ^ r->told) |
-		      ((p->ports ^ q->ports) & r->telling);
-
-	return family == 4 ? other : other | (half_of(&p->dst, 1) ^ half_of(&q->dst, 1));
-}
-
-/* Counts what became of the packet which is next_of the buffer, and for which target it
- * was. Most are of one kind for one target, as the packet before: such a run is added up
- * first. */
-static __always_inline void count_in_run(__u32 region, struct batch *b, const struct packet *p, int family, __u32 what)
-{
-	struct run *r = &b->run;
-
-	if (unlikely(is_other(p, family, what, r)))
-		begin_run(region, what);
-	r->bytes += p->length;
-	r->packets += p->packets;
-}
-
-/* Counts in the open run that it has packets of the source with a hash, as one of 64
- * bits: how many are set says about how many sources there are. */
-static __always_inline void count_source(struct batch *b, __u64 hash)
-{
-	b->run.source_bits |= 1ULL << (hash & 63);
+		count_batch_of(region, b, ANY_FAMILY);
 }
 
 __noinline int note_pairs(__u32 region)
@@ -183,7 +227,7 @@ __noinline int flush(__u32 region)
 
 	if (!b)
 		return 0;
-	count_sources(region, b);
+	count_batch(region, b);
 	if (b->paired)
 		note_pairs(region);
 	if (b->listed)
@@ -234,61 +278,63 @@ static __always_inline struct address counted_source(const struct packet *p)
 	return a;
 }
 
-/* What is noted of a packet beside what it is: key, protocol, reason. */
-static __always_inline __u32 what_is(const struct packet *p, __u32 reason)
+/* What is noted of a packet of this family: key, protocol, reason, WHAT_IPV6. */
+static __always_inline __u32 what_is(const struct packet *p, int family, __u32 reason)
 {
-	__u32 about = *(const word *)&p->family; /* family, protocol, flags, class */
-	__u32 class = about >> (24 - KIND_SHIFT) & (NUM_CLASSES - 1) << KIND_SHIFT;
+	__u32 about = *(const word *)&p->family & 0x00ffff00; /* class and protocol, where they have to be */
 	__u32 dropped = is_drop(reason) ? KIND_DROPPED << KIND_SHIFT : 0;
 
-	return class | (about << 8 & 0xff0000) | CONSTANT(32, slot_id) | KEY_USED | dropped | reason << 24;
+	return about | CONSTANT(32, slot_id) | KEY_USED | dropped | reason << 24 | (family == 6 ? WHAT_IPV6 : 0);
 }
 
-/* Joins a packet with the one noted before, which is of the same run, if it is of the
- * same flow as well, as in trains of packets it is. Returns whether it did. */
-static __always_inline int join(struct noted *before, const struct noted *e, int family, __u32 reason)
+/* No packet is joined with so many, of so many bytes: the volumes of a batch add up. */
+#define JOINED (0xffULL << (PACKETS_SHIFT + 16) | 0x1ffULL << 31)
+
+/* Joins a packet with the one noted before, if it is of the same flow and the same became
+ * of it, as in trains of packets it is. Returns whether it did. */
+static __always_inline int join(struct noted *before, const struct noted *e, int family, __u32 what, __u32 reason)
 {
 	const struct packet *p = &e->packet;
 	struct packet *q = &before->packet;
-	__u64 other = q->ports ^ p->ports;
+	__u64 other = half_of(&q->dst, 0) ^ half_of(&p->dst, 0);
 
 	if (half_of(&q->src, 0) != half_of(&p->src, 0))
 		return 0;
 	if (family == 6)
-		other |= half_of(&q->src, 1) ^ half_of(&p->src, 1);
+		other |= (half_of(&q->src, 1) ^ half_of(&p->src, 1)) | (half_of(&q->dst, 1) ^ half_of(&p->dst, 1));
 	if (reason != REASON_PASS)
 		other |= before->listed ^ e->listed;
-	if (other || q->length >= 1U << 31 || q->packets >= 1U << 16)
+	other |= (q->what ^ what) | (q->ports ^ p->ports);
+	if (other || q->volume & JOINED)
 		return 0;
-	q->packets += p->packets;
-	q->length += p->length;
+	q->volume += p->volume;
 	return 1;
 }
 
-/* Notes the packet that is in e, which is next_of b, for counting. Of IPv4 the hash4 of
- * its source may be known, and is not 0 then: most of a train are joined without. */
-static __always_inline void note(__u32 region, struct batch *b, struct noted *e, int family, __u64 known, __u32 reason)
+/* Notes the packet that is in e, which is next_of b, for counting; returns whether the
+ * buffer is full. Of IPv4 the hash4 of its source may be known, and is not 0 then: most of
+ * a train are joined without. */
+static __always_inline int note(__u32 region, struct batch *b, struct noted *e, int family, __u64 known, __u32 reason)
 {
 	struct packet *p = &e->packet;
-	__u32 what = what_is(p, reason), n;
+	__u32 what = what_is(p, family, reason), n = b->n;
 	__u64 hash;
 
 	if (family == 6 && is_grouped(p))
 		set_half(&p->src, 1, 0);
-	count_in_run(region, b, p, family, what);
-	n = b->n;
-	if (n > b->first && join(before(e), e, family, reason))
-		return;
-	*what_of(e) = what;
+	if (n > b->first && join(before(e), e, family, what, reason))
+		return 0;
+	p->what = what;
 	if (family == 4) {
 		hash = (known ? known : hash4(p->src.w[0])) ^ CONSTANT(64, slot_salt);
 		e->set = first_set(b->begin4, b->hot4, hash);
 	} else {
 		hash = hash_of6(e);
-		e->hash = hash >> 32;
+		p->mark = hash >> 32;
 		e->set = first_set(b->begin6, b->hot6, hash);
 		b->n6++;
 	}
-	count_source(b, hash);
+	b->source_bits |= source_bit(hash);
 	b->n = n + 1;
+	return n + 1 >= BATCH;
 }

@@ -34,7 +34,8 @@ static __always_inline void note_direct_pair(__u32 place, __u32 ports)
  * Returns 0 if that is for note to do. */
 static __always_inline int count_directly(__u32 region, struct batch *b, struct noted *e, __u32 way, __u64 hash4)
 {
-	__u32 what = what_is(&e->packet, REASON_DROP_SOURCE), place;
+	__u32 what = what_is(&e->packet, 4, REASON_DROP_SOURCE), place;
+	struct run *run = &b->runs[RUN_DIRECT];
 	half *r = direct_record(region, way, &place);
 	__u64 own = (__u64)(what & 0xffff) << KEY_SHIFT | e->packet.src.w[0], sum;
 
@@ -48,11 +49,16 @@ static __always_inline int count_directly(__u32 region, struct batch *b, struct 
 	}
 	if (unlikely(r[1] & FULL))
 		return 0;
-	sum = r[1] += (__u64)e->packet.packets << PACKETS_SHIFT | e->packet.length;
+	sum = r[1] += e->packet.volume;
 	sum >>= PACKETS_SHIFT;
 	if (!(sum & (PAIRS_OF - 1)) && are_pairs_wanted(&e->packet, sum, 1))
 		note_direct_pair(place, e->packet.ports);
-	count_in_run(region, b, &e->packet, 4, what);
-	count_source(b, hash4 ^ CONSTANT(64, slot_salt));
+	if (unlikely(is_other(&e->packet, (__u64)what << 32 | e->packet.ports, 4, run))) {
+		e->packet.what = what;
+		begin_run(region, RUN_DIRECT, b->n);
+	}
+	run->packets += packets_in(e->packet.volume);
+	run->bytes += bytes_in(e->packet.volume);
+	run->source_bits |= source_bit(hash4 ^ CONSTANT(64, slot_salt));
 	return 1;
 }

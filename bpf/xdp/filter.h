@@ -377,10 +377,10 @@ static __always_inline int exceeds(struct decision *d, const struct packet *p, _
 			byte_time = &b->byte_time;
 		}
 	}
-	cost = l->packet_cost * p->packets;
+	cost = l->packet_cost * packets_in(p->volume);
 	if (cost && !conforms(packet_time, ticks, cost, cost > BURST ? cost : BURST))
 		return 1;
-	cost = (l->byte_cost * p->length) >> 8;
+	cost = (l->byte_cost * bytes_in(p->volume)) >> 8;
 	if (cost && !conforms(byte_time, ticks, cost, cost > BURST ? cost : BURST))
 		return 1;
 	return 0;
@@ -430,8 +430,8 @@ __noinline int ask_leases(__u32 region, __u32 maybe)
 		return REASON_PASS;
 	if (d.action == ACTION_OBSERVE || (d.action == ACTION_RATE_LIMIT && !exceeds(&d, p, now))) {
 		if (d.action == ACTION_OBSERVE) {
-			__sync_fetch_and_add(&d.lease->would, p->packets);
-			__sync_fetch_and_add(&d.lease->would_bytes, p->length);
+			__sync_fetch_and_add(&d.lease->would, packets_in(p->volume));
+			__sync_fetch_and_add(&d.lease->would_bytes, bytes_in(p->volume));
 			d.lease->last = now;
 		}
 		return REASON_PASS_OBSERVED;
@@ -439,11 +439,11 @@ __noinline int ask_leases(__u32 region, __u32 maybe)
 	reason = d.reason + (d.action == ACTION_RATE_LIMIT ? REASON_LIMIT_SOURCE - REASON_DROP_SOURCE : 0);
 	d.lease->last = now;
 	if (mode == MODE_OBSERVE) {
-		__sync_fetch_and_add(&d.lease->would, p->packets);
-		__sync_fetch_and_add(&d.lease->would_bytes, p->length);
+		__sync_fetch_and_add(&d.lease->would, packets_in(p->volume));
+		__sync_fetch_and_add(&d.lease->would_bytes, bytes_in(p->volume));
 		return REASON_WOULD_DROP;
 	}
-	__sync_fetch_and_add(&d.lease->packets, p->packets);
-	__sync_fetch_and_add(&d.lease->bytes, p->length);
+	__sync_fetch_and_add(&d.lease->packets, packets_in(p->volume));
+	__sync_fetch_and_add(&d.lease->bytes, bytes_in(p->volume));
 	return reason;
 }

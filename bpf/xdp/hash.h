@@ -5,6 +5,14 @@
 #include "consts.h"
 #include "types.h"
 
+/* A shift by as many bits as the lowest six of n say; so the instruction is defined (RFC
+ * 9669, 4.1), where C leaves it open and the compiler would mask n first. */
+static __always_inline __u64 shifted(__u64 x, __u64 n)
+{
+	asm volatile("%0 >>= %1" : "+r"(x) : "r"(n));
+	return x;
+}
+
 static __always_inline __u64 mix(__u64 x)
 {
 	x ^= x >> 32;

@@ -60,7 +60,7 @@ func sortLate(records, spare []late, clusters int) (sorted, rest []late) {
 // record is what the packet adds to its source.
 func (e *weirNoted) record() record {
 	a := e.Packet.Src.W
-	r := record{key: uint32(e.Key), counts: uint64(e.Packet.Packets)<<byteBits | uint64(e.Packet.Length)}
+	r := record{key: e.Packet.What & keyMask, counts: e.Packet.Volume}
 	r.address[0] = uint64(a[0])
 	if e.Packet.Family == 6 {
 		r.key |= keyFamily6
@@ -81,8 +81,6 @@ func (b *weirBatch) noted() []weirNoted { return b.Noted[:min(int(b.N), len(b.No
 func (d *Datapath) countBuffered(half int) {
 	d.countListed(half)
 	for region := half * d.cpus; region < (half+1)*d.cpus; region++ {
-		b := &d.batches[region]
-		d.countRun(region)
-		b.N, b.N6, b.Kept, b.First, b.Listed, b.Fruitless = 0, 0, 0, 0, 0, [2]uint32{}
+		d.countVerdicts(region)
 	}
 }

@@ -169,11 +169,13 @@ func (d *Datapath) Verdicts(s Slot) (map[string]uint64, error) {
 			sums[reason] += atomic.LoadUint64(&d.verdicts[region*MaxSlots+int(s)].ByReason[reason])
 		}
 	}
-	// The open runs come last: what is counted meanwhile is missed, not seen twice, and
-	// the next time it is there.
+	// What waits comes last: what is counted meanwhile is missed, not seen twice, and the
+	// next time it is there.
 	for region := range d.batches {
-		if n, reason := d.batches[region].openRun(int(s)); reason < len(sums) {
-			sums[reason] += n
+		for r := range d.batches[region].uncounted(d.seed) {
+			if r.slot() == int(s) && r.reason() < len(sums) {
+				sums[r.reason()] += r.Packets
+			}
 		}
 	}
 	out := map[string]uint64{}

@@ -394,6 +394,9 @@ const (
 	kindsSource6
 	kindsWide6
 	kindsShapes = 1 << 8
+	// Of an interface's mode.
+	kindsOff      = 1 << 30
+	kindsEnforced = 1 << 29
 )
 
 // kinds returns which of them there are.
@@ -410,10 +413,25 @@ func (t *leaseTable) kinds() uint32 {
 	return kinds
 }
 
+// writeKinds tells the program what to ask, by interface.
+func (d *Datapath) writeKinds() {
+	kinds := d.table.kinds()
+	for i := range d.control.Kinds {
+		of := kinds
+		switch mode := FilterMode(d.control.Mode[i]); {
+		case mode == FilterOff:
+			of |= kindsOff
+		case mode == FilterEnforce && kinds != 0:
+			of |= kindsEnforced
+		}
+		atomic.StoreUint32(&d.control.Kinds[i], of)
+	}
+}
+
 // writeCounts tells the program which stages have entries.
 func (d *Datapath) writeCounts() {
 	n, c := &d.table.counts, d.control
-	atomic.StoreUint32(&c.Kinds, d.table.kinds())
+	d.writeKinds()
 	atomic.StoreUint32(&c.AllowSource, uint32(n.allowSource))
 	atomic.StoreUint32(&c.AllowDestination, uint32(n.allowDestination))
 	atomic.StoreUint32(&c.ExactAny, uint32(n.exactAny))

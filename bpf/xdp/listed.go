@@ -55,8 +55,8 @@ func (d *Datapath) drops(lease uint32) Drops {
 	for i := range d.batches {
 		d.batches[i].eachListed(func(e *weirNoted) {
 			if d.blocklist.leaseOf(e.Listed) == lease {
-				drops.Packets += uint64(e.Packet.Packets)
-				drops.Bytes += uint64(e.Packet.Length)
+				drops.Packets += e.Packet.Volume >> byteBits
+				drops.Bytes += e.Packet.Volume & byteMask
 				drops.Last = max(drops.Last, time.Duration(d.batches[i].Now))
 			}
 		})
@@ -109,8 +109,8 @@ func (d *Datapath) countListed(half int) {
 		b.eachListed(func(e *weirNoted) {
 			if lease := d.blocklist.leaseOf(e.Listed); lease != nobody {
 				l := &d.leases[lease]
-				atomic.AddUint64(&l.Packets, uint64(e.Packet.Packets))
-				atomic.AddUint64(&l.Bytes, uint64(e.Packet.Length))
+				atomic.AddUint64(&l.Packets, e.Packet.Volume>>byteBits)
+				atomic.AddUint64(&l.Bytes, e.Packet.Volume&byteMask)
 				atomic.StoreUint64(&l.Last, max(l.Last, b.Now))
 			}
 		})

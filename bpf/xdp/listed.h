@@ -47,8 +47,8 @@ static __always_inline void empty_listed_count(__u32 way, __u64 *count, __u64 no
 
 	if (!l)
 		return;
-	__sync_fetch_and_add(&l->packets, sum >> PACKETS_SHIFT);
-	__sync_fetch_and_add(&l->bytes, sum & ((1ULL << PACKETS_SHIFT) - 1));
+	__sync_fetch_and_add(&l->packets, packets_in(sum));
+	__sync_fetch_and_add(&l->bytes, bytes_in(sum));
 	l->last = now;
 }
 
@@ -74,7 +74,7 @@ __noinline int count_listed(__u32 region)
 
 		if (!e->listed || !count)
 			continue;
-		more = (__u64)e->packet.packets << PACKETS_SHIFT | e->packet.length;
+		more = e->packet.volume;
 		if ((__sync_fetch_and_add(count, more) + more) & FULL)
 			empty_listed_count(e->listed - 1, count, b->now);
 	}

@@ -12,7 +12,7 @@
 static __always_inline int is_over(const struct packet *p, __u64 now)
 {
 	struct exact_key key = {.address = counted_source(p), .family = p->family};
-	__u64 ticks = now << 4, cost = CONSTANT(64, source_limit) * p->packets, fresh = ticks + cost, *tat;
+	__u64 ticks = now << 4, cost = CONSTANT(64, source_limit) * packets_in(p->volume), fresh = ticks + cost, *tat;
 
 	tat = bpf_map_lookup_elem(&meters, &key);
 	if (!tat) {
@@ -23,8 +23,9 @@ static __always_inline int is_over(const struct packet *p, __u64 now)
 }
 
 /* Returns what that makes of the packet which is next_of the buffer. */
-__noinline int limit(__u32 region, __u32 mode)
+__noinline int limit(__u32 region)
 {
+	__u32 mode = control_value.mode[CONSTANT(32, slot_id)];
 	const struct control *ctl = &control_value;
 	struct batch *b = batch_at(region);
 	struct prefix_key key = {};
@@ -47,11 +48,11 @@ __noinline int limit(__u32 region, __u32 mode)
  * Most of an attack is, once its sources are known. Where its way is, is in e then.
  * What there may be on the source is less than that if it turns out not to be listed. */
 static __always_inline int is_plain_drop(const struct control *ctl, struct batch *b, struct noted *e, __u32 region,
-					 __u64 hash4, __u32 *maybe, __u32 mode)
+					 __u64 hash4, __u32 *maybe, __u32 kinds)
 {
 	int unlisted;
 
-	if (!(*maybe & MAYBE_EXACT) || *maybe & MAYBE_SIGNATURE || mode != MODE_ENFORCE)
+	if (!(*maybe & MAYBE_EXACT) || *maybe & MAYBE_SIGNATURE || !(kinds & KINDS_ENFORCED))
 		return 0;
 	if (ctl->allow_source | ctl->allow_destination)
 		return 0;
@@ -66,26 +67,25 @@ static __always_inline int is_plain_drop(const struct control *ctl, struct batch
 static __always_inline __u32 filter(const struct control *ctl, struct batch *b, struct noted *e, __u32 region,
 				    int family, __u64 *hash)
 {
-	__u32 mode = ctl->mode[CONSTANT(32, slot_id)], reason = REASON_PASS, maybe;
-	__u32 kinds = *(volatile __u32 *)&ctl->kinds;
+	__u32 kinds = *(volatile __u32 *)&ctl->kinds[CONSTANT(32, slot_id)], reason = REASON_PASS, maybe;
 
 	e->listed = 0;
-	if (unlikely(mode == MODE_OFF))
-		return REASON_PASS_OFF;
 	if (kinds) {
+		if (unlikely(kinds & KINDS_OFF))
+			return REASON_PASS_OFF;
 		if (family == 4)
 			*hash = hash4(e->packet.src.w[0]);
 		maybe = may_have(ctl, &e->packet, family, *hash, kinds);
-		if (kinds >= KINDS_SHAPES && is_targeted(kinds, &e->packet))
+		if (kinds & KINDS_SHAPES * ((1 << NUM_SHAPES) - 1) && is_targeted(kinds, &e->packet))
 			maybe |= MAYBE_SIGNATURE;
 		if (unlikely(maybe)) {
-			if (family == 4 && is_plain_drop(ctl, b, e, region, *hash, &maybe, mode))
+			if (family == 4 && is_plain_drop(ctl, b, e, region, *hash, &maybe, kinds))
 				return REASON_DROP_SOURCE;
 			if (maybe)
 				reason = ask_leases(region, maybe);
 		}
 	}
 	if (CONSTANT(64, source_limit) && reason == REASON_PASS)
-		reason = limit(region, mode);
+		reason = limit(region);
 	return reason;
 }

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	layoutVersion = 10
+	layoutVersion = 11
 	targetWays    = 1 << 12
 	targetSpare   = 256
 	targetStride  = targetWays + 2*targetSpare

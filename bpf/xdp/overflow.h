@@ -58,12 +58,12 @@ static __always_inline void sketch_add(__u8 *registers, __u64 hash)
 /* The hash of the source that a packet is noted with. */
 static __always_inline __u64 hash_of4(const struct noted *e)
 {
-	return hash4(e->packet.src.w[0]) ^ (e->key & (MAX_SLOTS - 1)) * SLOT_SALT;
+	return hash4(e->packet.src.w[0]) ^ (e->packet.what & (MAX_SLOTS - 1)) * SLOT_SALT;
 }
 
 static __always_inline __u64 hash_of6(const struct noted *e)
 {
-	return hash6(half_of(&e->packet.src, 0), half_of(&e->packet.src, 1), e->key & (MAX_SLOTS - 1));
+	return hash6(half_of(&e->packet.src, 0), half_of(&e->packet.src, 1), e->packet.what & (MAX_SLOTS - 1));
 }
 
 static __always_inline __u64 hash_of(const struct noted *e)
@@ -79,7 +79,7 @@ static __always_inline __u32 second_set(__u32 region, const struct batch *b, con
 {
 	__u32 hot = e->packet.family == 4 ? b->hot4 : b->hot6,
 	      rest = (e->packet.family == 4 ? CONSTANT(32, sets4) : CONSTANT(32, sets6)) - hot;
-	__u32 h = (__u32)(hash >> 32) ^ (e->key >> KIND_SHIFT) * 0x9e3779b1U;
+	__u32 h = (__u32)(hash >> 32) ^ (key_of(e) >> KIND_SHIFT & KIND_MASK) * 0x9e3779b1U;
 	__u32 behind = (hash >> 32) * rest >> 32 & -hot; /* a multiple of hot */
 	__u32 near = (hash & (hot - 1)) ^ ((h & (BLOCK_SETS - 1)) | 1);
 
@@ -198,8 +198,8 @@ __noinline int sketch_other(__u32 region, __u32 n)
 	if (!b)
 		return 0;
 	e = &b->noted[n & (BATCH - 1)];
-	class = e->key >> KIND_SHIFT & (NUM_CLASSES - 1);
-	i = region * MAX_SLOTS + (e->key & (MAX_SLOTS - 1));
+	class = e->packet.what >> KIND_SHIFT & (NUM_CLASSES - 1);
+	i = region * MAX_SLOTS + (e->packet.what & (MAX_SLOTS - 1));
 	s = bpf_map_lookup_elem(&sketches, &i);
 	if (!s)
 		return 0;
@@ -213,9 +213,9 @@ __noinline int sketch_other(__u32 region, __u32 n)
 }
 
 /* Counts packets of one kind in other. */
-__noinline int count_other(__u32 region, __u32 key, __u64 packets_bytes)
+__noinline int count_other(__u32 region, __u32 key, __u64 volume)
 {
-	__u64 packets = packets_bytes >> PACKETS_SHIFT, bytes = packets_bytes & ((1ULL << PACKETS_SHIFT) - 1);
+	__u64 packets = packets_in(volume), bytes = bytes_in(volume);
 	__u32 kind = key >> KIND_SHIFT, class = kind & (NUM_CLASSES - 1);
 	__u32 i = region * MAX_SLOTS + (key & (MAX_SLOTS - 1));
 	struct totals *t = bpf_map_lookup_elem(&interface_totals, &i);
@@ -236,7 +236,7 @@ __noinline int count_other(__u32 region, __u32 key, __u64 packets_bytes)
  * there is no record of most of the others. Most are of one kind, and are added up. */
 static __always_inline void count_others_of(__u32 region, struct batch *b, __u32 looked, int family)
 {
-	__u32 missed = b->missed, key = b->noted[b->missed_at[0] & (BATCH - 1)].key;
+	__u32 missed = b->missed, key = key_of(&b->noted[b->missed_at[0] & (BATCH - 1)]);
 	__u8 *registers = registers_of(region, key);
 
 	if (!registers)
@@ -255,15 +255,15 @@ static __always_inline void count_others_of(__u32 region, struct batch *b, __u32
 		}
 		if (*fruitless < CROWDED)
 			++*fruitless;
-		if (e->key != key) {
+		if (key_of(e) != key) {
 			count_other(region, key, b->others);
 			b->others = 0;
-			key = e->key;
+			key = key_of(e);
 			registers = registers_of(region, key);
 			if (!registers)
 				return;
 		}
-		b->others += (__u64)e->packet.packets << PACKETS_SHIFT | e->packet.length;
+		b->others += e->packet.volume;
 		if (raises(registers, is_ipv4(e, family) ? hash_of4(e) : hash_of6(e)))
 			sketch_other(region, n);
 	}
@@ -303,7 +303,7 @@ __noinline int keep_missed(__u32 region)
 	}
 	b->n = b->missed;
 	b->kept = b->missed;
-	b->first = b->missed;
+	b->first = b->missed; /* they have been counted in a run */
 	return 0;
 }
 
@@ -352,9 +352,10 @@ __noinline int count_missed(__u32 region)
 static __always_inline void forget(struct batch *b)
 {
 	b->n = 0;
+	asm volatile("" ::: "memory"); /* until now, what is noted has been counted in a run */
+	b->first = 0;
 	b->n6 = 0;
 	b->kept = 0;
-	b->first = 0;
 }
 
 /* Finds places for the packets whose first set was full, or counts them in other. Of

@@ -9,14 +9,6 @@
 #include "hash.h"
 #include "maps.h"
 
-/* A shift by as many bits as the lowest six of n say; so the instruction is defined (RFC
- * 9669, 4.1), where C leaves it open and the compiler would mask n first. */
-static __always_inline __u64 shifted(__u64 x, __u64 n)
-{
-	asm volatile("%0 >>= %1" : "+r"(x) : "r"(n));
-	return x;
-}
-
 /* Is a key in the prefilter? It has three bits there, all in one word: the upper bits of
  * its hash say in which, the lowest which. */
 static __always_inline int is_marked(__u64 prefilter_of, __u64 hash)

@@ -1,51 +1,91 @@
 package xdp
 
 import (
+	"iter"
 	"math/bits"
 	"sync/atomic"
 )
 
-// openRun returns how many packets of an interface the open run of a buffer has, and
-// what became of them.
-func (b *weirBatch) openRun(slot int) (packets uint64, reason int) {
-	like := &b.Run.Like
-	key, reason := like.Key, int(like.Reason)
-	packets = atomic.LoadUint64(&b.Run.Packets)
-	if int(key&slotMask) != slot || like.Key != key {
-		return 0, 0 // it is another by now
+// Of the word of a run with key, protocol, reason and family, as in types.h.
+const (
+	whatProtocol = 16
+	whatReason   = 24
+	whatIPv6     = 1 << 31
+	reasonMask   = 63
+)
+
+func (r *weirRun) slot() int   { return int(r.What & slotMask) }
+func (r *weirRun) reason() int { return int(r.What>>whatReason) & reasonMask }
+
+// uncounted returns what a buffer holds that is still to be counted for its verdict and
+// target: its open runs, and what was noted since the last batch, a run for each. Packets
+// go the same way in the kernel: those that do meanwhile are missed, and never seen twice.
+func (b *weirBatch) uncounted(seed uint64) iter.Seq[*weirRun] {
+	return func(yield func(*weirRun) bool) {
+		for i := range b.Runs {
+			what := atomic.LoadUint32(&b.Runs[i].What)
+			r := b.Runs[i]
+			r.Packets = atomic.LoadUint64(&b.Runs[i].Packets)
+			if r.Packets == 0 || atomic.LoadUint32(&b.Runs[i].What) != what {
+				continue // it is another by now
+			}
+			if !yield(&r) {
+				return
+			}
+		}
+		first := atomic.LoadUint32(&b.First)
+		for i := first; i < min(atomic.LoadUint32(&b.N), uint32(len(b.Noted))); i++ {
+			if !yield(b.Noted[i].run(seed)) {
+				return
+			}
+		}
 	}
-	return packets, reason
 }
 
-// runTarget is what the open run adds to its target; as targets.h has it.
-func (b *weirBatch) runTarget() weirTarget {
-	run := &b.Run
-	p := &run.Like.Packet
-	t := weirTarget{
-		Class: p.Class, Protocol: p.Protocol, Slot: uint8(run.Like.Key & slotMask), Family: p.Family,
-		Packets: run.Packets, Bytes: run.Bytes, SourceBits: run.SourceBits,
+// run is the packet as a run of its own.
+func (e *weirNoted) run(seed uint64) *weirRun {
+	r := weirRun{Ports: e.Packet.Ports, What: e.Packet.What, Packets: e.Packet.Volume >> byteBits, Bytes: e.Packet.Volume & byteMask}
+	r.Dst.W = e.Packet.Dst.W
+	source := e.record()
+	hash := hash4(uint64(source.slot())<<keyShift|source.address[0], seed)
+	if e.Packet.Family == 6 {
+		hash = hash6(source.address[0], source.address[1], uint64(source.slot()), seed)
 	}
-	t.Destination.W = p.Dst.W
-	switch ports := bits.ReverseBytes32(p.Ports); p.Class {
+	r.SourceBits = 1 << (hash & 63)
+	return &r
+}
+
+// target is what a run adds to its target; as targets.h has it.
+func (r *weirRun) target() weirTarget {
+	kind := int(r.What>>kindShift) & kindMask
+	t := weirTarget{
+		Class: uint8(kind & (NumClasses - 1)), Protocol: uint8(r.What >> whatProtocol), Slot: uint8(r.slot()), Family: 4,
+		Packets: r.Packets, Bytes: r.Bytes, SourceBits: r.SourceBits,
+	}
+	t.Destination.W = r.Dst.W
+	if r.What&whatIPv6 != 0 {
+		t.Family = 6
+	}
+	switch ports := bits.ReverseBytes32(r.Ports); t.Class {
 	case classSYN:
 		t.Port = uint16(ports)
 	case classSYNACK, classUDP:
 		t.Port = uint16(ports >> 16)
 	}
-	if int(run.Like.Key)>>kindShift&kindDropped != 0 {
+	if kind&kindDropped != 0 {
 		t.Dropped = t.Packets
 	}
 	return t
 }
 
-// countRun counts for its verdict what the open run of a drained buffer had.
-func (d *Datapath) countRun(region int) {
-	run := &d.batches[region].Run
-	if run.Packets == 0 {
-		return
+// countVerdicts counts for their verdicts what a drained buffer held, and forgets it. A run
+// of no packets is of nobody: what is in it of the last is only compared with the next.
+func (d *Datapath) countVerdicts(region int) {
+	b := &d.batches[region]
+	for r := range b.uncounted(d.seed) {
+		v := &d.verdicts[region*MaxSlots+r.slot()]
+		atomic.AddUint64(&v.ByReason[r.reason()], r.Packets)
 	}
-	v := &d.verdicts[region*MaxSlots+int(run.Like.Key&slotMask)]
-	atomic.AddUint64(&v.ByReason[int(run.Like.Reason)&(len(v.ByReason)-1)], run.Packets)
-	run.Told = 0 // nothing is like it
-	run.Packets = 0
+	b.Runs = [len(b.Runs)]weirRun{}
+	b.N, b.N6, b.Kept, b.First, b.Listed, b.SourceBits, b.Fruitless = 0, 0, 0, 0, 0, 0, [2]uint32{}
 }

@@ -60,9 +60,9 @@ const (
 type reader struct {
 	*Datapath
 	part       *part
-	sums       [MaxSlots << kindBits]volume // by kind and slot, as in a record's key
-	seen       uint64                       // bit by slot: the cluster that is being read has records of it
-	kinds      [MaxSlots]uint32             // of what kinds: bit by kind
+	sums       [1 << (kindShift + kindBits)]volume // by kind and slot, as in a record's key
+	seen       uint64                              // bit by slot: the cluster that is being read has records of it
+	kinds      [MaxSlots]uint32                    // of what kinds: bit by kind
 	sketches   [MaxSlots]*sketches
 	conversing []netip.Addr
 	carries    bool // the cluster has records that may outlive the window
@@ -277,7 +277,7 @@ func (r *reader) tell(key uint64, v volume) bool {
 	}
 	r.seen |= 1 << slot
 	r.kinds[slot] |= 1 << kind
-	sum := &r.sums[key%(MaxSlots<<kindBits)]
+	sum := &r.sums[key%(1<<(kindShift+kindBits))]
 	sum.packets += v.packets
 	sum.bytes += v.bytes
 	return true

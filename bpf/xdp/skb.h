@@ -30,24 +30,24 @@ static __always_inline __u32 headers_of(struct __sk_buff *skb, const struct pack
 	return parsed + (offset >> 4) * 4 - 20;
 }
 
-/* Counts a packet that stands for several as those. */
-static __always_inline void unmerge(struct __sk_buff *skb, struct packet *p, __u32 headers)
+/* The packets and bytes of skb, which may stand for several that have so many bytes of
+ * headers each. */
+static __always_inline __u64 unmerged(struct __sk_buff *skb, __u32 headers)
 {
-	__u32 size = skb->gso_size;
+	__u32 size = skb->gso_size, bytes = skb->len, packets = skb->gso_segs;
 
-	p->packets = skb->gso_segs;
 	/* Some senders, virtual machines above all, leave the number out. */
-	if (!p->packets && p->length > headers)
-		p->packets = (p->length - headers + size - 1) / size;
-	if (!p->packets)
-		p->packets = 1;
-	p->length += (p->packets - 1) * headers;
+	if (!packets && bytes > headers)
+		packets = (bytes - headers + size - 1) / size;
+	if (!packets)
+		packets = 1;
+	return volume_of(packets, bytes + (packets - 1) * headers);
 }
 
 /* Parses what is in reach. Returns what parse does and, above its byte, how many
  * bytes the parser took.
  *
- * This and decide_skb are functions of their own, which the verifier goes through
+ * This and decide_parsed are functions of their own, which the verifier goes through
  * once, with any arguments; inlined, every way through the parser would be one
  * through all that follows. */
 __noinline int parse_reachable(struct __sk_buff *skb, struct packet *p)
@@ -82,9 +82,10 @@ static __always_inline int parse_skb(struct __sk_buff *skb, struct packet *p)
 
 	if (is_short(skb, parsed, p) && !bpf_skb_pull_data(skb, skb->len < PULL ? skb->len : PULL))
 		parsed = parse_reachable(skb, p);
-	p->length = skb->len;
 	if (skb->gso_size)
-		unmerge(skb, p, headers_of(skb, p, (__u32)parsed >> 8));
-	p->length += p->packets * tag;
+		p->volume = unmerged(skb, headers_of(skb, p, (__u32)parsed >> 8));
+	else
+		p->volume = volume_of(1, skb->len);
+	p->volume += packets_in(p->volume) * tag;
 	return parsed & 0xff;
 }

@@ -13,9 +13,10 @@ const (
 	recordMask  = 1<<goneOnShift - 1
 	keyUsed     = 1<<15 | 1<<13
 	keyRetired  = 1 << 14
+	keyMask     = 1<<16 - 1
 	keyFamily6  = 1 << 16 // here only
 	slotMask    = MaxSlots - 1
-	kindShift   = 6
+	kindShift   = 8
 	kindMask    = 0x1f
 	kindDropped = 8
 	kindPairs   = 16

@@ -18,7 +18,7 @@
  * What is in the buffer when the window ends is counted by the drain.
  *
  * What became of a packet, and for which target it was, needs no such care: most are as
- * the one before, and are added up in a run that is counted when it ends.
+ * those before, and are added up in a run that is counted when it ends.
  *
  * A record has two sets to live in, chosen by the halves of one hash, the second
  * by the kind as well; it is used when the first is full (overflow.h). When both are full,
@@ -76,10 +76,10 @@ static __always_inline struct totals *totals_of(__u32 region)
 
 #define KEY_USED 0xa000	   /* two bits: see find_way */
 #define KEY_RETIRED 0x4000 /* full: counts no more */
-#define KIND_SHIFT 6	   /* below it: the slot */
+#define KIND_SHIFT 8	   /* so that a class is where packets have it; below it: the slot */
+#define KIND_MASK 31
 #define KIND_DROPPED 8
-#define KIND_PAIRS 16 /* not packets but a bitmap of port pairs */
-#define PACKETS_SHIFT 40
+#define KIND_PAIRS 16		       /* not packets but a bitmap of port pairs */
 #define FULL (1ULL << 63 | 1ULL << 39) /* half of what either count can hold */
 /* Port pairs are noted from this packet on: the rules ask for 32 different ones, and a
  * flood of sources with a packet each must not fill the table twice. The rules ask of UDP;
@@ -133,10 +133,16 @@ static __always_inline half *key_word(half *r, int words)
 	return words == WORDS4 ? r : r + 2;
 }
 
+/* The key of the record that counts e. */
+static __always_inline __u64 key_of(const struct noted *e)
+{
+	return e->packet.what & 0xffff;
+}
+
 /* That word of the record that counts e under a key. */
 static __always_inline __u64 word_of(const struct noted *e, __u64 key, int words)
 {
-	return key << KEY_SHIFT | (words == WORDS4 ? e->packet.src.w[0] : e->hash);
+	return key << KEY_SHIFT | (words == WORDS4 ? e->packet.src.w[0] : e->packet.mark);
 }
 
 /* Returns the way of a set with this word, or else the first free one, or SET_WAYS.
@@ -152,9 +158,9 @@ static __always_inline __u32 find_way(half *set, __u64 own, int words)
 
 #pragma unroll
 	for (int w = 0; w < SET_WAYS; w++)
-		found |= ((*key_word(set + w * words, words) ^ own) - 1) >> (47 - w) & (1U << w);
-	/* The lowest bit of found, from a table of 16 nibbles. */
-	return 0x0102010301020104ULL >> found * 4 & 7;
+		found |= ((*key_word(set + w * words, words) ^ own) - 1) >> (45 - w) & (4U << w);
+	/* The lowest bit of found, which is shifted for that, from a table of 16 nibbles. */
+	return shifted(0x0102010301020104ULL, found) & 7;
 }
 
 /* Returns the record of a set that counts e under a key; if there is none, a free one,
@@ -196,7 +202,7 @@ static __always_inline int are_pairs_wanted(const struct packet *p, __u64 packet
 /* Which of the 64 bits beside a set's keys is for sources like e's: see overflow.h. */
 static __always_inline __u32 gone_bit(const struct noted *e, int words)
 {
-	__u32 low = words == WORDS4 ? e->packet.src.w[0] : e->hash;
+	__u32 low = words == WORDS4 ? e->packet.src.w[0] : e->packet.mark;
 
 	return low * CONSTANT(64, seed) >> 58;
 }
@@ -230,18 +236,18 @@ static __always_inline void place(__u32 region, struct batch *b, struct noted *e
 
 	if (!s)
 		return;
-	r = find_record(s, e, e->key, words);
+	r = find_record(s, e, key_of(e), words);
 	if (!r) {
 		bit = gone_bit(e, words);
 		miss(b, *gone_word(s, bit, words) & gone_mask(bit) ? n | GONE_ON : n);
 		return;
 	}
 	if (!*key_word(r, words)) {
-		claim(r, e, e->key, words);
+		claim(r, e, key_of(e), words);
 		mark_dirty(region, e, words);
 		b->claimed[words == WORDS6] |= 1U << n;
 	}
-	sum = r[words - 1] += (__u64)e->packet.packets << PACKETS_SHIFT | e->packet.length;
+	sum = r[words - 1] += e->packet.volume;
 	if (sum & FULL)
 		*key_word(r, words) |= (__u64)KEY_RETIRED << KEY_SHIFT;
 	if (!(n & (PAIRS_OF - 1)) && are_pairs_wanted(&e->packet, sum >> PACKETS_SHIFT, n))
@@ -257,7 +263,7 @@ static __always_inline __u64 pair_bit(__u32 ports)
 /* Notes the port pair of a packet in the set that counted it. */
 static __always_inline void note_pair(const struct noted *e, int words)
 {
-	__u64 key = (e->key & (KEY_USED | (MAX_SLOTS - 1))) | KIND_PAIRS << KIND_SHIFT;
+	__u64 key = (e->packet.what & (KEY_USED | (MAX_SLOTS - 1))) | KIND_PAIRS << KIND_SHIFT;
 	half *s = set_of(e, words), *r;
 
 	if (!s)

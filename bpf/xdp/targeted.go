@@ -50,7 +50,7 @@ func (d *Datapath) writeTargeted() {
 		atomicOr(&d.blocklist.targeted[i], fresh[i])
 	}
 	d.table.shapes = shapes
-	atomic.StoreUint32(&d.control.Kinds, d.table.kinds())
+	d.writeKinds()
 	for i := range fresh {
 		atomic.StoreUint64(&d.blocklist.targeted[i], fresh[i])
 	}

@@ -22,9 +22,9 @@ func (d *Datapath) scanTargets(half int, window func(slot int) *Window) {
 		}
 	}
 	for i := half * d.cpus; i < (half+1)*d.cpus; i++ {
-		if d.batches[i].Run.Packets != 0 {
-			r := d.batches[i].runTarget()
-			s.add(&r)
+		for r := range d.batches[i].uncounted(d.seed) {
+			t := r.target()
+			s.add(&t)
 		}
 	}
 }

@@ -12,17 +12,29 @@
 #include "consts.h"
 #include "hash.h"
 #include "maps.h"
+#include "sources.h"
 
 #define TARGET_SET_WAYS 8
 
+/* Of the word with key, protocol, reason and family of a noted packet or a run. */
+static __always_inline __u32 class_of(__u32 what)
+{
+	return what >> KIND_SHIFT & (NUM_CLASSES - 1);
+}
+
+static __always_inline __u32 reason_of(__u32 what)
+{
+	return what >> 24 & (NUM_REASONS - 1);
+}
+
 /* The port that tells one attack from another: where a SYN goes to, and where
  * reflected traffic comes from. */
-static __always_inline __u16 telling_port(const struct packet *p)
+static __always_inline __u16 telling_port(__u32 class, __u32 ports)
 {
-	if (p->class == CLASS_SYN)
-		return destination_port(p);
-	if (p->class == CLASS_SYNACK || p->class == CLASS_UDP)
-		return source_port(p);
+	if (class == CLASS_SYN)
+		return bpf_ntohs(ports >> 16);
+	if (class == CLASS_SYNACK || class == CLASS_UDP)
+		return bpf_ntohs(ports);
 	return 0;
 }
 
@@ -93,16 +105,15 @@ static __always_inline struct target *find_spare_target(__u32 base, struct targe
 	return find_target(base + TARGET_WAYS + TARGET_SPARE, TARGET_SPARE, key, place);
 }
 
-/* Counts packets like e for their target. */
-static __always_inline void count_target(__u32 region, struct batch *b, const struct noted *e, __u64 packets,
-					 __u64 bytes, __u64 source_bits)
+/* Counts a run of so many packets for its target. */
+static __always_inline void count_target(__u32 region, struct batch *b, const struct run *r, __u64 packets)
 {
-	const struct packet *p = &e->packet;
+	__u32 slot = r->what & (MAX_SLOTS - 1), class = class_of(r->what);
 	__u32 base = region * (TARGET_WAYS + 2 * TARGET_SPARE);
 	struct target_key key = {
-	    .destination = {half_of(&p->dst, 0), half_of(&p->dst, 1)},
-	    .id = telling_port(p) | (__u64)p->class << 16 | (__u64)p->protocol << 24 |
-		  (__u64)(e->key & (MAX_SLOTS - 1)) << 32 | (__u64)p->family << 40,
+	    .destination = {half_of(&r->dst, 0), half_of(&r->dst, 1)},
+	    .id = telling_port(class, r->ports) | class << 16 | (r->what << 8 & 0xff000000) | (__u64)slot << 32 |
+		  (r->what & WHAT_IPV6 ? 6ULL : 4ULL) << 40,
 	};
 	__u32 last = base + (b->target & (TARGET_WAYS - 1)), place;
 	struct target *t = bpf_map_lookup_elem(&targets, &last);
@@ -115,7 +126,7 @@ static __always_inline void count_target(__u32 region, struct batch *b, const st
 	if (!t)
 		t = find_spare_target(base, &key, &place);
 	if (!t) {
-		__u32 i = region * MAX_SLOTS + (e->key & (MAX_SLOTS - 1));
+		__u32 i = region * MAX_SLOTS + slot;
 		struct totals *totals = bpf_map_lookup_elem(&interface_totals, &i);
 
 		if (totals)
@@ -123,8 +134,8 @@ static __always_inline void count_target(__u32 region, struct batch *b, const st
 		return;
 	}
 	t->packets += packets;
-	t->bytes += bytes;
-	t->source_bits |= source_bits;
-	if (is_drop(e->reason))
+	t->bytes += r->bytes;
+	t->source_bits |= r->source_bits;
+	if (is_drop(reason_of(r->what)))
 		t->dropped += packets;
 }

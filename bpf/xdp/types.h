@@ -11,7 +11,7 @@
 #define SKETCH_SIZE (1 << SKETCH_BITS)
 #define MAX_RANK 33
 #define MAX_SIGNATURES 256
-#define LAYOUT_VERSION 10
+#define LAYOUT_VERSION 11
 
 /* How a probe treats leases on one interface. */
 enum filter_mode { MODE_OBSERVE, MODE_ENFORCE, MODE_OFF };
@@ -46,7 +46,7 @@ static __always_inline int is_drop(__u32 reason)
 }
 
 /* One kind of packets of one source in one window, on one CPU; sources.h tells
- * the idea. The key is: in use (bits 15 and 13), retired (14), kind (10 to 6), slot
+ * the idea. The key is: in use (bits 15 and 13), retired (14), kind (12 to 8), slot
  * (5 to 0). The upper 24 bits of packets_bytes count packets, the lower 40 bytes. */
 struct source4 {
 	__u32 address;
@@ -74,26 +74,36 @@ struct set6 {
 #define DIRTY_SETS 8  /* sets per bit of the maps of sets in use */
 #define BLOCK_SETS 64 /* neighbours: a page of memory, or two */
 
-/* A packet that waits to be counted: one cache line. The parser fills it in place. */
+/* A packet that waits to be counted: one cache line. The parser fills it in place. Its
+ * source is the one that is counted, its mark part of the hash of a source of IPv6, and
+ * what it is: the key of its record; above that, protocol and reason; and WHAT_IPV6. */
 struct noted {
-	struct packet packet; /* its source as it is counted */
-	__u16 key;	      /* of its record; this and the next two are written as one word */
-	__u8 protocol;
-	__u8 reason;
+	struct packet packet;
 	__u32 set;    /* of the table, where its record is; the lowest bits are of the hash */
 	__u32 listed; /* the way of the listed source that dropped it, plus one; or 0 */
-	__u32 hash;   /* its upper half, of a source of IPv6 */
 };
 
+#define WHAT_IPV6 (1U << 31)
+
 /* Packets of one kind for one target that follow each other, and are still to be counted
- * for their verdict and target. */
+ * for their verdict and target: a cache line. */
 struct run {
-	struct noted like; /* the first of them */
+	struct address dst;
+	__u32 ports;
+	__u32 what;    /* as of a noted packet */
+	__u64 telling; /* which bits of ports and what tell */
 	__u64 packets;
 	__u64 bytes;
 	__u64 source_bits;
-	__u32 telling; /* which bits of its ports tell */
-	__u32 told;    /* what else does: see told_by */
+	__u64 pad1;
+};
+
+/* There are two, so that a flood that is dropped at once does not end the run of those
+ * that pass with every packet. */
+enum runs {
+	RUN_NOTED,  /* of packets that were noted */
+	RUN_DIRECT, /* of those that were not: direct.h */
+	NUM_RUNS,
 };
 
 #define LISTED_DIRECT (1 << 14) /* ways of listed sources that are counted at once: of 10,000 leases */
@@ -105,25 +115,25 @@ struct batch {
 	struct noted before; /* nothing: so that there is something before the first */
 	struct noted noted[BATCH];
 	__u32 n;
-	__u32 kept;    /* of them, from the last batch: their first set was full */
-	__u32 missed;  /* so many found their set full */
-	__u32 paired;  /* by bit: the port pair is to be noted */
-	__u32 target;  /* where the last packet's target is */
-	__u32 listed;  /* not 0: some were dropped because their source is listed */
-	__u32 first;   /* of the packets that one more can be joined with */
-	__u32 n6;      /* so many are of IPv6 */
-	__u64 jiffies; /* when now was read */
-	__u64 now;     /* boot-time ns */
-	__u32 hot4;    /* sets that IPv4 records are looked for in first; from the probe */
+	__u32 first;	   /* of them, those before have been counted in a run */
+	__u32 kept;	   /* of these, from the last batch: their first set was full */
+	__u32 missed;	   /* so many found their set full */
+	__u32 listed;	   /* not 0: some were dropped because their source is listed */
+	__u32 n6;	   /* so many are of IPv6 */
+	__u64 source_bits; /* of the sources noted since the last batch, as in a run */
+	__u64 jiffies;	   /* when now was read */
+	__u64 now;	   /* boot-time ns */
+	__u32 hot4;	   /* sets that IPv4 records are looked for in first; from the probe */
 	__u32 hot6;
 	__u32 begin4; /* where the region's sets begin; from the probe */
 	__u32 begin6; /* with it a line ends: none belongs to two CPUs */
-	struct run run;
-	__u32 claimed[2];      /* by family and bit: a free record was taken */
-	__u32 fruitless[2];    /* by family: packets in a row whose second set was full too */
-	__u8 missed_at[BATCH]; /* which found their set full */
-	__u64 others;	       /* packets and bytes of a kind that are to be counted in other, as in a record */
-	__u32 pad[10];
+	struct run runs[NUM_RUNS];
+	__u32 claimed[2];	    /* by family and bit: a free record was taken */
+	__u32 fruitless[2];	    /* by family: packets in a row whose second set was full too */
+	__u8 missed_at[BATCH];	    /* which found their set full */
+	__u32 paired;		    /* by bit: the port pair is to be noted */
+	__u32 target;		    /* where the last packet's target is */
+	__u64 others;		    /* packets and bytes of a kind that are to be counted in other, as in a record */
 	__u64 direct[DIRECT_WORDS]; /* by bit: the set of listed sources has direct counts */
 };
 
@@ -221,12 +231,15 @@ struct slot {
 
 /* Kinds of leases that there may be on a packet. */
 enum kinds {
-	KINDS_EXACT4 = 1,  /* on single sources of IPv4 */
-	KINDS_NARROW4 = 2, /* on prefixes of IPv4 that the prefilter has */
-	KINDS_WIDE4 = 4,   /* on shorter ones */
-	KINDS_SOURCE6 = 8, /* on sources and prefixes of IPv6 that the prefilter has */
-	KINDS_WIDE6 = 16,  /* on shorter ones */
-	KINDS_SHAPES = 256 /* signatures: times 1 << shape, if some signature has it */
+	KINDS_EXACT4 = 1,   /* on single sources of IPv4 */
+	KINDS_NARROW4 = 2,  /* on prefixes of IPv4 that the prefilter has */
+	KINDS_WIDE4 = 4,    /* on shorter ones */
+	KINDS_SOURCE6 = 8,  /* on sources and prefixes of IPv6 that the prefilter has */
+	KINDS_WIDE6 = 16,   /* on shorter ones */
+	KINDS_SHAPES = 256, /* signatures: times 1 << shape, if some signature has it */
+	/* Beside them, if there are any: the interface's mode is to enforce. */
+	KINDS_ENFORCED = 1 << 29,
+	KINDS_OFF = 1 << 30 /* nothing is asked: it is off */
 };
 
 /* The control page: read once per packet, written by the probe through mmap. */
@@ -234,11 +247,11 @@ struct control {
 	__u64 pad;   /* so that the layout is where all layouts have it */
 	__u32 epoch; /* 0 or 1: which half of every counting table is written */
 	__u32 layout;
-	__u64 seed;	 /* of the keyed hash */
-	__u32 kinds;	 /* bits, enum kinds: what leases there are but those of allow */
-	__u32 prefilter; /* the shift of the hash, and the bit of PREFILTER_HALF if that is in use */
-	__u32 listed;	 /* sets of listed sources in use, a power of two */
-	__u32 pad1;
+	__u64 seed;		/* of the keyed hash */
+	__u32 prefilter;	/* the shift of the hash, and the bit of PREFILTER_HALF if that is in use */
+	__u32 listed;		/* sets of listed sources in use, a power of two */
+	__u32 kinds[MAX_SLOTS]; /* by slot, enum kinds: what leases there are but those of allow; near
+				 * the epoch, so that on most hosts a packet reads one line */
 	/* How many entries each stage has: an empty one is not asked. */
 	__u32 exact_any; /* not in a set of listed4 */
 	__u32 exact_class;

@@ -14,38 +14,30 @@ import (
 )
 
 type weirBatch struct {
-	_       structs.HostLayout
-	Before  weirNoted
-	Noted   [32]weirNoted
-	N       uint32
-	Kept    uint32
-	Missed  uint32
-	Paired  uint32
-	Target  uint32
-	Listed  uint32
-	First   uint32
-	N6      uint32
-	Jiffies uint64
-	Now     uint64
-	Hot4    uint32
-	Hot6    uint32
-	Begin4  uint32
-	Begin6  uint32
-	Run     struct {
-		_          structs.HostLayout
-		Like       weirNoted
-		Packets    uint64
-		Bytes      uint64
-		SourceBits uint64
-		Telling    uint32
-		Told       uint32
-	}
-	Claimed   [2]uint32
-	Fruitless [2]uint32
-	MissedAt  [32]uint8
-	Others    uint64
-	Pad       [10]uint32
-	Direct    [32]uint64
+	_          structs.HostLayout
+	Before     weirNoted
+	Noted      [32]weirNoted
+	N          uint32
+	First      uint32
+	Kept       uint32
+	Missed     uint32
+	Listed     uint32
+	N6         uint32
+	SourceBits uint64
+	Jiffies    uint64
+	Now        uint64
+	Hot4       uint32
+	Hot6       uint32
+	Begin4     uint32
+	Begin6     uint32
+	Runs       [2]weirRun
+	Claimed    [2]uint32
+	Fruitless  [2]uint32
+	MissedAt   [32]uint8
+	Paired     uint32
+	Target     uint32
+	Others     uint64
+	Direct     [32]uint64
 }
 
 type weirBucket struct {
@@ -70,10 +62,9 @@ type weirControl struct {
 	Epoch            uint32
 	Layout           uint32
 	Seed             uint64
-	Kinds            uint32
 	Prefilter        uint32
 	Listed           uint32
-	Pad1             uint32
+	Kinds            [64]uint32
 	ExactAny         uint32
 	ExactClass       uint32
 	PrefixAny        uint32
@@ -183,20 +174,17 @@ type weirNoted struct {
 			_ structs.HostLayout
 			W [4]uint32
 		}
-		Length   uint32
-		Packets  uint32
-		Ports    uint32
+		Volume   uint64
 		Family   uint8
+		Class    uint8
 		Protocol uint8
 		Flags    uint8
-		Class    uint8
+		Mark     uint32
+		Ports    uint32
+		What     uint32
 	}
-	Key      uint16
-	Protocol uint8
-	Reason   uint8
-	Set      uint32
-	Listed   uint32
-	Hash     uint32
+	Set    uint32
+	Listed uint32
 }
 
 type weirOutcomes struct {
@@ -220,6 +208,21 @@ type weirPrefixValue struct {
 	_     structs.HostLayout
 	Lease uint32
 	Bits  uint32
+}
+
+type weirRun struct {
+	_   structs.HostLayout
+	Dst struct {
+		_ structs.HostLayout
+		W [4]uint32
+	}
+	Ports      uint32
+	What       uint32
+	Telling    uint64
+	Packets    uint64
+	Bytes      uint64
+	SourceBits uint64
+	Pad1       uint64
 }
 
 type weirSet4 struct {

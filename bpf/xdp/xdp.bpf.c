@@ -19,39 +19,39 @@
 #include "meter.h"
 #include "skb.h"
 
-static __always_inline void count_non_ip(__u32 region, __u32 packets, __u32 length)
+static __always_inline void count_non_ip(__u32 region, __u64 volume)
 {
 	struct totals *t = totals_of(region);
 
 	if (t) {
-		t->non_ip += packets;
-		t->non_ip_bytes += length;
+		t->non_ip += packets_in(volume);
+		t->non_ip_bytes += bytes_in(volume);
 	}
 }
 
-static __always_inline void count_malformed(__u32 region, __u32 packets, __u32 length)
+static __always_inline void count_malformed(__u32 region, __u64 volume)
 {
 	struct totals *t = totals_of(region);
 
 	if (t) {
-		t->malformed += packets;
-		t->malformed_bytes += length;
+		t->malformed += packets_in(volume);
+		t->malformed_bytes += bytes_in(volume);
 	}
 }
 
 /* Counts a packet that is not of IP, and returns what becomes of it. */
-__noinline int decide_other(__u32 region, __u32 parsed, __u32 packets, __u32 length)
+__noinline int decide_other(__u32 region, __u32 parsed, __u64 volume)
 {
 	__u32 mode = control_value.mode[CONSTANT(32, slot_id)], reason;
 
 	if (parsed == PARSE_NON_IP) {
-		count_non_ip(region, packets, length);
+		count_non_ip(region, volume);
 		reason = CONSTANT(8, strict) && mode == MODE_ENFORCE ? REASON_DROP_NON_IP : REASON_PASS_NON_IP;
 	} else {
-		count_malformed(region, packets, length);
+		count_malformed(region, volume);
 		reason = mode == MODE_OFF ? REASON_PASS_OFF : REASON_DROP_MALFORMED;
 	}
-	count_verdict(region, CONSTANT(32, slot_id), reason, packets);
+	count_verdict(region, CONSTANT(32, slot_id), reason, packets_in(volume));
 	return reason;
 }
 
@@ -60,8 +60,7 @@ __noinline int decide_other(__u32 region, __u32 parsed, __u32 packets, __u32 len
 static __always_inline void finish(struct batch *b, __u32 region, struct noted *e, int family, __u64 hash4,
 				   __u32 reason)
 {
-	note(region, b, e, family, hash4, reason);
-	if (b->n >= BATCH)
+	if (note(region, b, e, family, hash4, reason))
 		flush(region);
 }
 
@@ -85,8 +84,18 @@ static __always_inline int decide_on(struct batch *b, __u32 region, struct noted
 	return !is_drop(reason);
 }
 
-static __always_inline int decide(struct batch *b, __u32 region, struct noted *e)
+/* Decides on the packet that was parsed into the buffer, with this result; returns
+ * whether it passes. */
+__noinline int decide_parsed(__u32 region, int parsed)
 {
+	struct batch *b = batch_at(region);
+	struct noted *e;
+
+	if (!b)
+		return 1;
+	e = next_of(b);
+	if (parsed != PARSE_IP)
+		return !is_drop(decide_other(region, parsed, e->packet.volume));
 	return e->packet.family == 4 ? decide_on(b, region, e, 4) : decide_on(b, region, e, 6);
 }
 
@@ -105,7 +114,7 @@ __noinline int parse_frame(struct xdp_md *ctx, __u32 region)
 	if (!b)
 		return PARSE_MALFORMED;
 	p = &next_of(b)->packet;
-	p->length = length_of(ctx, &c);
+	p->volume = volume_of(1, length_of(ctx, &c));
 	return parse_network(&c, parse_ethernet(&c, MAX_VLAN_TAGS), p);
 }
 
@@ -116,34 +125,20 @@ SEC("xdp.frags")
 int weir(struct xdp_md *ctx)
 {
 	struct cursor c = {.pos = (void *)(long)ctx->data, .end = (void *)(long)ctx->data_end};
-	__u32 length = length_of(ctx, &c), region = this_region(), parsed;
+	__u32 length = length_of(ctx, &c), region = this_region();
 	struct batch *b = batch_at(region);
 	struct noted *e;
 
 	if (!b)
 		return XDP_PASS;
 	e = next_of(b);
-	if (!parse_plain(&c, &e->packet, length)) {
-		parsed = parse_frame(ctx, region);
-		if (parsed != PARSE_IP)
-			return is_drop(decide_other(region, parsed, 1, length)) ? XDP_DROP : XDP_PASS;
+	switch (parse_plain(&c, &e->packet, length)) {
+	case 4:
+		return decide_on(b, region, e, 4) ? XDP_PASS : XDP_DROP;
+	case 6:
+		return decide_on(b, region, e, 6) ? XDP_PASS : XDP_DROP;
 	}
-	return decide(b, region, e) ? XDP_PASS : XDP_DROP;
-}
-
-/* Decides on the packet that parse_skb has put into the buffer; returns whether it
- * passes. */
-__noinline int decide_skb(__u32 region, int parsed)
-{
-	struct batch *b = batch_at(region);
-	struct noted *e;
-
-	if (!b)
-		return 1;
-	e = next_of(b);
-	if (parsed != PARSE_IP)
-		return !is_drop(decide_other(region, parsed, e->packet.packets, e->packet.length));
-	return decide(b, region, e);
+	return decide_parsed(region, parse_frame(ctx, region)) ? XDP_PASS : XDP_DROP;
 }
 
 /* The same for interfaces that have packets rather than frames to offer. */
@@ -155,7 +150,7 @@ int weir_tcx(struct __sk_buff *skb)
 
 	if (!b)
 		return TCX_NEXT;
-	return decide_skb(region, parse_skb(skb, &next_of(b)->packet)) ? TCX_NEXT : TCX_DROP;
+	return decide_parsed(region, parse_skb(skb, &next_of(b)->packet)) ? TCX_NEXT : TCX_DROP;
 }
 
 char _license[] SEC("license") = "GPL";
