@@ -395,8 +395,8 @@ const (
 	kindsWide6
 	kindsShapes = 1 << 8
 	// Of an interface's mode.
-	kindsOff      = 1 << 30
 	kindsEnforced = 1 << 29
+	kindsOff      = 1 << 30
 )
 
 // kinds returns which of them there are.

@@ -55,8 +55,9 @@ func (d *Datapath) drops(lease uint32) Drops {
 	for i := range d.batches {
 		d.batches[i].eachListed(func(e *weirNoted) {
 			if d.blocklist.leaseOf(e.Listed) == lease {
-				drops.Packets += e.Packet.Volume >> byteBits
-				drops.Bytes += e.Packet.Volume & byteMask
+				v := volumeOf(e.Packet.Volume)
+				drops.Packets += v.packets
+				drops.Bytes += v.bytes
 				drops.Last = max(drops.Last, time.Duration(d.batches[i].Now))
 			}
 		})
@@ -108,9 +109,9 @@ func (d *Datapath) countListed(half int) {
 		b := &d.batches[i]
 		b.eachListed(func(e *weirNoted) {
 			if lease := d.blocklist.leaseOf(e.Listed); lease != nobody {
-				l := &d.leases[lease]
-				atomic.AddUint64(&l.Packets, e.Packet.Volume>>byteBits)
-				atomic.AddUint64(&l.Bytes, e.Packet.Volume&byteMask)
+				l, v := &d.leases[lease], volumeOf(e.Packet.Volume)
+				atomic.AddUint64(&l.Packets, v.packets)
+				atomic.AddUint64(&l.Bytes, v.bytes)
 				atomic.StoreUint64(&l.Last, max(l.Last, b.Now))
 			}
 		})

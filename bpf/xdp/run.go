@@ -44,7 +44,8 @@ func (b *weirBatch) uncounted(seed uint64) iter.Seq[*weirRun] {
 
 // run is the packet as a run of its own.
 func (e *weirNoted) run(seed uint64) *weirRun {
-	r := weirRun{Ports: e.Packet.Ports, What: e.Packet.What, Packets: e.Packet.Volume >> byteBits, Bytes: e.Packet.Volume & byteMask}
+	v := volumeOf(e.Packet.Volume)
+	r := weirRun{Ports: e.Packet.Ports, What: e.Packet.What, Packets: v.packets, Bytes: v.bytes}
 	r.Dst.W = e.Packet.Dst.W
 	source := e.record()
 	hash := hash4(uint64(source.slot())<<keyShift|source.address[0], seed)
@@ -78,8 +79,8 @@ func (r *weirRun) target() weirTarget {
 	return t
 }
 
-// countVerdicts counts for their verdicts what a drained buffer held, and forgets it. A run
-// of no packets is of nobody: what is in it of the last is only compared with the next.
+// countVerdicts counts for their verdicts what a drained buffer held, and empties it. No
+// packet is like a run of nothing: its key says that it is used.
 func (d *Datapath) countVerdicts(region int) {
 	b := &d.batches[region]
 	for r := range b.uncounted(d.seed) {
