@@ -85,7 +85,7 @@ struct packet {
 #define PACKETS_SHIFT 40 /* in a volume: so a few of them, and many small ones, add up as they are */
 
 /* There is one packet, unless the kernel merged several into this one. */
-static __always_inline __u64 volume_of(__u32 packets, __u32 bytes)
+static __always_inline __u64 volume_of(__u32 packets, __u64 bytes)
 {
 	return (__u64)packets << PACKETS_SHIFT | bytes;
 }
@@ -360,7 +360,7 @@ static __always_inline int parse_network(struct cursor *c, int type, struct pack
 /* Fills in what a packet is but for its addresses. Returns its family, or 0 when it is
  * neither of TCP nor of UDP. */
 static __always_inline int parse_plain_transport(const __u8 *l4, struct packet *p, int family, __u32 protocol,
-						 __u32 length)
+						 __u64 length)
 {
 	__u32 rest = family;
 
@@ -381,19 +381,24 @@ static __always_inline int parse_plain_transport(const __u8 *l4, struct packet *
  * IP without options, extensions and fragments, a whole header of TCP, or of UDP
  * with some payload. Returns its family, or 0 when it is anything else: that is for
  * parse_network. */
-static __always_inline int parse_plain(const struct cursor *c, struct packet *p, __u32 length)
+static __always_inline int parse_plain(const struct cursor *c, struct packet *p, __u64 length)
 {
 	struct ethernet_header *eth = c->pos;
+	__u32 type;
 
 	if (unlikely((void *)eth + PLAIN4 > c->end))
 		return 0;
-	if (eth->type != bpf_htons(ETHERTYPE_IPV4) &&
-	    (eth->type == bpf_htons(ETHERTYPE_8021Q) || eth->type == bpf_htons(ETHERTYPE_8021AD))) {
-		eth = (void *)eth + sizeof(struct vlan_header); /* its type is now the inner one */
-		if (unlikely((void *)eth + PLAIN4 > c->end))
-			return 0;
+	type = eth->type;
+	if (type != bpf_htons(ETHERTYPE_IPV4)) {
+		asm volatile("" : "+r"(type)); /* or the compiler would ask this before */
+		if (type == bpf_htons(ETHERTYPE_8021Q) || type == bpf_htons(ETHERTYPE_8021AD)) {
+			eth = (void *)eth + sizeof(struct vlan_header); /* its type is now the inner one */
+			if (unlikely((void *)eth + PLAIN4 > c->end))
+				return 0;
+			type = eth->type;
+		}
 	}
-	if (eth->type == bpf_htons(ETHERTYPE_IPV4)) {
+	if (type == bpf_htons(ETHERTYPE_IPV4)) {
 		struct ipv4_header *ip = (void *)(eth + 1);
 
 		if (unlikely(ip->version_ihl != 0x45 || ip->fragment & bpf_htons(0x1fff)))
@@ -404,7 +409,7 @@ static __always_inline int parse_plain(const struct cursor *c, struct packet *p,
 		set_half(&p->dst, 1, 0);
 		return parse_plain_transport((void *)(ip + 1), p, 4, ip->protocol, length);
 	}
-	if (eth->type == bpf_htons(ETHERTYPE_IPV6)) {
+	if (type == bpf_htons(ETHERTYPE_IPV6)) {
 		struct ipv6_header *ip = (void *)(eth + 1);
 
 		if (unlikely((void *)eth + PLAIN6 > c->end || ip->version_class >> 4 != 6))

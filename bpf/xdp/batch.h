@@ -110,7 +110,10 @@ static __always_inline __u64 is_other(const struct packet *p, __u64 told, int fa
  * there are. */
 static __always_inline __u64 source_bit(__u64 hash)
 {
-	return 1ULL << (hash & 63);
+	__u64 bit = 1;
+
+	asm volatile("%0 <<= %1" : "+r"(bit) : "r"(hash)); /* by its lowest six bits: see shifted */
+	return bit;
 }
 
 /* Counts what was noted since the last batch, run by run. */
@@ -173,19 +176,20 @@ static __always_inline void count_run(__u32 region, struct batch *b, int family)
 static __always_inline void count_batch_of(__u32 region, struct batch *b, int family)
 {
 	struct noted *e = b->noted;
+	struct tables t;
 
+	if (!find_tables(&t, region, family))
+		return;
 #pragma clang loop unroll_count(4)
 	for (int n = 0; n < BATCH; n++)
-		touch_of(&b->noted[n], family);
+		touch_of(&t, &b->noted[n], family);
 	count_run(region, b, family);
-	b->missed = 0;
-	b->claimed[0] = 0;
-	b->claimed[1] = 0;
+	begin_places(b);
 	b->paired = 0;
 #pragma clang loop unroll(disable)
 	for (int n = 0; n < BATCH; n++, e++) {
 		asm volatile("" : "+r"(e));
-		place_of(region, b, e, n, family);
+		place_of(&t, b, e, n, family);
 	}
 }
 
@@ -202,8 +206,9 @@ static __always_inline void count_batch(__u32 region, struct batch *b)
 __noinline int note_pairs(__u32 region)
 {
 	struct batch *b = batch_at(region);
+	struct tables t;
 
-	if (!b)
+	if (!b || !find_tables(&t, region, ANY_FAMILY))
 		return 0;
 #pragma clang loop unroll(disable)
 	for (int n = 0; n < BATCH; n += PAIRS_OF) {
@@ -212,9 +217,9 @@ __noinline int note_pairs(__u32 region)
 		if (!(b->paired & 1U << n))
 			continue;
 		if (e->packet.family == 4)
-			note_pair(e, WORDS4);
+			note_pair(&t, e, WORDS4);
 		else
-			note_pair(e, WORDS6);
+			note_pair(&t, e, WORDS6);
 	}
 	return 0;
 }
@@ -228,6 +233,8 @@ __noinline int flush(__u32 region)
 	if (!b)
 		return 0;
 	count_batch(region, b);
+	if (b->claims)
+		mark_claimed(region);
 	if (b->paired)
 		note_pairs(region);
 	if (b->listed)
@@ -327,11 +334,11 @@ static __always_inline int note(__u32 region, struct batch *b, struct noted *e, 
 	p->what = what;
 	if (family == 4) {
 		hash = (known ? known : hash4(p->src.w[0])) ^ CONSTANT(64, slot_salt);
-		e->set = first_set(b->begin4, b->hot4, hash);
+		e->set = first_set(b->hot4, hash, WORDS4);
 	} else {
 		hash = hash_of6(e);
 		p->mark = hash >> 32;
-		e->set = first_set(b->begin6, b->hot6, hash);
+		e->set = first_set(b->hot6, hash, WORDS6);
 		b->n6++;
 	}
 	b->source_bits |= source_bit(hash);

@@ -51,7 +51,7 @@ static __always_inline int count_directly(__u32 region, struct batch *b, struct 
 		return 0;
 	sum = r[1] += e->packet.volume;
 	sum >>= PACKETS_SHIFT;
-	if (!(sum & (PAIRS_OF - 1)) && are_pairs_wanted(&e->packet, sum, 1))
+	if (unlikely(are_pairs_wanted(&e->packet, sum, 1)) && !(sum & (PAIRS_OF - 1)))
 		note_direct_pair(place, e->packet.ports);
 	if (unlikely(is_other(&e->packet, (__u64)what << 32 | e->packet.ports, 4, run))) {
 		e->packet.what = what;

@@ -187,6 +187,17 @@ func TestUncommittedWindowComesAgain(t *testing.T) {
 	}
 }
 
+// TestSourceWays: a table of a size that the program cannot work with is refused, before
+// the kernel has to.
+func TestSourceWays(t *testing.T) {
+	for _, ways := range []int{-8, 4, 12, 1<<24 + 8, 1 << 25} {
+		if d, err := Open(Config{SourceWays: ways}); err == nil {
+			d.Close()
+			t.Errorf("%d source ways are taken", ways)
+		}
+	}
+}
+
 func TestOtherSizesAreRefused(t *testing.T) {
 	path := "/sys/fs/bpf/weir-test-" + filepath.Base(t.TempDir())
 	t.Cleanup(func() { os.RemoveAll(path) })

@@ -60,10 +60,6 @@ func (d *Datapath) isHot(t *sourceTable, half, hot int) bool {
 
 // startHot is for tables that no window has been counted in.
 func (d *Datapath) startHot() {
-	for region := range d.batches {
-		b := &d.batches[region]
-		b.Begin4, b.Begin6 = uint32(region*d.tables[0].sets), uint32(region*d.tables[1].sets)
-	}
 	for i := range d.tables {
 		for half := range 2 {
 			d.setHot(&d.tables[i], half, min(hotStart, d.tables[i].sets))

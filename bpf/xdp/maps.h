@@ -28,22 +28,23 @@ struct {
 	__type(value, struct slot);
 } slots SEC(".maps");
 
-/* Sets of IPv4 sources; 64 B each; written by the program, cleared by the drain. */
+/* Sets of IPv4 sources; 64 B each; written by the program, cleared by the drain. A region
+ * is one value: it is looked up for all packets of a batch at once. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1); /* (set at load) 2 * cpus * sets4 */
+	__uint(max_entries, 1); /* (set at load) 2 * cpus */
 	__type(key, __u32);
-	__type(value, struct set4);
+	__type(value, struct set4); /* (set at load) sets4 */
 } sources4 SEC(".maps");
 
 /* Sets of IPv6 sources; 128 B each; as above. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1); /* (set at load) 2 * cpus * sets6 */
+	__uint(max_entries, 1); /* (set at load) 2 * cpus */
 	__type(key, __u32);
-	__type(value, struct set6);
+	__type(value, struct set6); /* (set at load) sets6 */
 } sources6 SEC(".maps");
 
 /* Which groups of DIRTY_SETS sets are in use, a bit each, for the drain. */

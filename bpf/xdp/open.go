@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	layoutVersion = 11
+	layoutVersion = 12
 	targetWays    = 1 << 12
 	targetSpare   = 256
 	targetStride  = targetWays + 2*targetSpare
@@ -25,6 +25,7 @@ const (
 	// 16 B × 1,048,576 = 32 MiB, and as much for IPv6, which has half of them.
 	totalWays = 1 << 20
 	minWays   = 1 << 14
+	mostWays  = 1 << 24 // 2^28 bytes: the verifier takes offsets below 2^29
 )
 
 // Datapath is one loaded data plane with all its interfaces. Drain and Commit
@@ -99,8 +100,8 @@ func Open(cfg Config) (*Datapath, error) {
 }
 
 func (c *Config) complete() error {
-	if c.SourceWays != 0 && (c.SourceWays < 8 || c.SourceWays&(c.SourceWays-1) != 0) {
-		return fmt.Errorf("source ways %d: want a power of two from 8", c.SourceWays)
+	if n := c.SourceWays; n != 0 && (n < 8 || n > mostWays || n&(n-1) != 0) {
+		return fmt.Errorf("source ways %d: want a power of two from 8 to %d", n, mostWays)
 	}
 	if c.MaxLeases == 0 {
 		c.MaxLeases = 1 << 17
@@ -127,8 +128,8 @@ func (d *Datapath) spec() (*ebpf.CollectionSpec, error) {
 		return nil, fmt.Errorf("reading the BPF object: %w", err)
 	}
 	sizes := map[string]int{
-		"sources4":         2 * d.cpus * d.ways4 / setWays,
-		"sources6":         2 * d.cpus * d.ways6 / setWays,
+		"sources4":         2 * d.cpus,
+		"sources6":         2 * d.cpus,
 		"dirty4":           2 * d.cpus * dirtyWords(d.ways4/setWays),
 		"dirty6":           2 * d.cpus * dirtyWords(d.ways6/setWays),
 		"verdicts":         2 * d.cpus * MaxSlots,
@@ -148,8 +149,11 @@ func (d *Datapath) spec() (*ebpf.CollectionSpec, error) {
 	for name, n := range sizes {
 		spec.Maps[name].MaxEntries = uint32(n)
 	}
-	// One value each, so that the program knows its address.
-	for name, n := range map[string]int{"batches": 2 * d.cpus, "prefilter": 2 * prefilterWords} {
+	// Several in one value: of maps with only one, so that the program knows its address.
+	for name, n := range map[string]int{
+		"batches": 2 * d.cpus, "prefilter": 2 * prefilterWords,
+		"sources4": d.ways4 / setWays, "sources6": d.ways6 / setWays,
+	} {
 		m := spec.Maps[name]
 		m.ValueSize *= uint32(n)
 		m.Key, m.Value = nil, nil

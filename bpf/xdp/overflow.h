@@ -75,47 +75,30 @@ static __always_inline __u64 hash_of(const struct noted *e)
  * there are such, so that a flood that comes when few are finds room at once. It depends
  * on the kind, so that a source which sends of every kind does not fill its own sets; and
  * modulo the hot sets it is among the BLOCK_SETS around the first, but another. */
-static __always_inline __u32 second_set(__u32 region, const struct batch *b, const struct noted *e, __u64 hash)
+static __always_inline __u32 second_set(const struct batch *b, const struct noted *e, __u64 hash)
 {
 	__u32 hot = e->packet.family == 4 ? b->hot4 : b->hot6,
-	      rest = (e->packet.family == 4 ? CONSTANT(32, sets4) : CONSTANT(32, sets6)) - hot;
+	      rest = (e->packet.family == 4 ? sets_of(WORDS4) : sets_of(WORDS6)) - hot;
 	__u32 h = (__u32)(hash >> 32) ^ (key_of(e) >> KIND_SHIFT & KIND_MASK) * 0x9e3779b1U;
 	__u32 behind = (hash >> 32) * rest >> 32 & -hot; /* a multiple of hot */
 	__u32 near = (hash & (hot - 1)) ^ ((h & (BLOCK_SETS - 1)) | 1);
 
-	return set_at(region, hot + behind + near, e->packet.family == 4 ? WORDS4 : WORDS6);
+	return set_at(hot + behind + near, e->packet.family == 4 ? WORDS4 : WORDS6); /* modulo a region */
 }
 
 /* Where the record of a source is looked for, first: in a hot set. */
-static __always_inline __u32 first_set(__u32 begin, __u32 hot, __u64 hash)
+static __always_inline __u32 first_set(__u32 hot, __u64 hash, int words)
 {
-	return begin + (hash & (hot - 1));
+	return set_at(hash & (hot - 1), words);
 }
 
-/* Notes in e's first set that there is a record of its source in the second. The compiler
- * is not to make one call of the two, with either map: that would be a call in earnest. */
-static __always_inline void note_gone(const struct batch *b, const struct noted *e)
+/* Notes in e's first set that there is a record of its source in the second. */
+static __always_inline void note_gone_of(const struct tables *t, __u32 hot, const struct noted *e, __u64 hash,
+					 int words)
 {
-	__u32 first, bit;
-	half *s, *w;
+	__u32 bit = gone_bit(e, words);
+	half *w = gone_word(set_in(t, first_set(hot, hash, words), words), bit, words);
 
-	if (e->packet.family == 4) {
-		first = first_set(b->begin4, b->hot4, hash_of4(e));
-		bit = gone_bit(e, WORDS4);
-		s = bpf_map_lookup_elem(&sources4, &first);
-		if (!s)
-			return;
-		asm volatile("" : "+r"(s), "+r"(bit));
-		w = gone_word(s, bit, WORDS4);
-	} else {
-		first = first_set(b->begin6, b->hot6, hash_of6(e));
-		bit = gone_bit(e, WORDS6);
-		s = bpf_map_lookup_elem(&sources6, &first);
-		if (!s)
-			return;
-		asm volatile("" : "+r"(bit), "+r"(s));
-		w = gone_word(s, bit, WORDS6);
-	}
 	if (*w)
 		*w |= gone_mask(bit);
 }
@@ -124,30 +107,57 @@ static __always_inline void note_gone(const struct batch *b, const struct noted 
 __noinline int note_all_gone(__u32 region, __u32 packets)
 {
 	struct batch *b = batch_at(region);
+	struct tables t;
 
-	if (!b)
+	if (!b || !find_tables(&t, region, ANY_FAMILY))
 		return 0;
 #pragma clang loop unroll(disable)
-	for (__u32 n = 0; n < BATCH; n++)
-		if (packets >> n & 1)
-			note_gone(b, &b->noted[n]);
+	for (__u32 n = 0; n < BATCH; n++) {
+		struct noted *e = &b->noted[n];
+
+		if (!(packets >> n & 1))
+			continue;
+		if (e->packet.family == 4)
+			note_gone_of(&t, b->hot4, e, hash_of4(e), WORDS4);
+		else
+			note_gone_of(&t, b->hot6, e, hash_of6(e), WORDS6);
+	}
 	return 0;
 }
 
 /* Sends a packet on to its second set. Its first is full, but for two sources of IPv6
  * whose words are alike. */
-static __always_inline void go_on(__u32 region, const struct batch *b, struct noted *e)
+static __always_inline void go_on(const struct batch *b, struct noted *e)
 {
-	e->set = second_set(region, b, e, hash_of(e));
+	e->set = second_set(b, e, hash_of(e));
 }
 
-/* Loads the lines of e's set. */
-static __always_inline void touch_of(const struct noted *e, int family)
+/* Forgets what was found of the places of earlier packets. */
+static __always_inline void begin_places(struct batch *b)
 {
-	if (is_ipv4(e, family))
-		touch(e, WORDS4);
-	else
-		touch(e, WORDS6);
+	b->missed = 0;
+	b->claimed[0] = 0;
+	b->claimed[1] = 0;
+	b->claims = 0;
+}
+
+/* Notes which sets have got their first record, maybe, for the drain. */
+__noinline int mark_claimed(__u32 region)
+{
+	struct batch *b = batch_at(region);
+
+	if (!b)
+		return 0;
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i < BATCH && i < b->claims; i++) {
+		const struct noted *e = &b->noted[b->claimed_at[i] & (BATCH - 1)];
+
+		if (e->packet.family == 4)
+			mark_dirty(region, e, WORDS4);
+		else
+			mark_dirty(region, e, WORDS6);
+	}
+	return 0;
 }
 
 /* The flush, and what of it few batches need, are global functions, which the verifier
@@ -297,7 +307,7 @@ __noinline int keep_missed(__u32 region)
 		struct noted *to = &b->noted[i];
 
 		*to = b->noted[b->missed_at[i] & (BATCH - 1)];
-		go_on(region, b, to);
+		go_on(b, to);
 		to->listed = 0; /* it has been counted */
 		b->n6 += to->packet.family == 6;
 	}
@@ -316,7 +326,7 @@ __noinline int go_on_all(__u32 region)
 		return 0;
 #pragma clang loop unroll(disable)
 	for (__u32 i = 0; i < BATCH && i < ANEW(b->missed); i++)
-		go_on(region, b, &b->noted[b->missed_at[i] & (BATCH - 1)]);
+		go_on(b, &b->noted[b->missed_at[i] & (BATCH - 1)]);
 	return 0;
 }
 
@@ -325,24 +335,24 @@ __noinline int go_on_all(__u32 region)
 __noinline int count_missed(__u32 region)
 {
 	struct batch *b = batch_at(region);
+	struct tables t;
 	__u32 missed;
 
-	if (!b)
+	if (!b || !find_tables(&t, region, ANY_FAMILY))
 		return 0;
 	go_on_all(region);
 #pragma clang loop unroll(disable)
 	for (__u32 i = 0; i < BATCH && i < ANEW(b->missed); i++)
-		touch_of(&b->noted[b->missed_at[i] & (BATCH - 1)], ANY_FAMILY);
+		touch_of(&t, &b->noted[b->missed_at[i] & (BATCH - 1)], ANY_FAMILY);
 	missed = ANEW(b->missed);
-	b->missed = 0;
-	b->claimed[0] = 0;
-	b->claimed[1] = 0;
+	begin_places(b);
 #pragma clang loop unroll(disable)
 	for (__u32 i = 0; i < BATCH && i < missed; i++) {
 		__u32 n = b->missed_at[i] & (BATCH - 1);
 
-		place_of(region, b, &b->noted[n], n, ANY_FAMILY);
+		place_of(&t, b, &b->noted[n], n, ANY_FAMILY);
 	}
+	mark_claimed(region);
 	note_room(region, b, ~0U);
 	count_others(region, BATCH);
 	return 0;

@@ -102,24 +102,50 @@ static __always_inline struct totals *totals_of(__u32 region)
 /* Above the keys of a set: who went on from it, see overflow.h. */
 #define GONE_ON_SHIFT 48
 
-/* Where in the table the set is that h names. */
-static __always_inline __u32 set_at(__u32 region, __u32 h, int words)
+static __always_inline __u32 sets_of(int words)
 {
-	__u32 sets = words == WORDS4 ? CONSTANT(32, sets4) : CONSTANT(32, sets6);
-
-	return region * sets + (h & (sets - 1));
+	return words == WORDS4 ? CONSTANT(32, sets4) : CONSTANT(32, sets6);
 }
 
-static __always_inline half *set_of(const struct noted *e, int words)
+/* Where a set begins in a region, in bytes. */
+static __always_inline __u32 set_at(__u32 set, int words)
 {
-	return words == WORDS4 ? bpf_map_lookup_elem(&sources4, &e->set) : bpf_map_lookup_elem(&sources6, &e->set);
+	return set * (SET_WAYS * 8 * words);
+}
+
+/* The sets of a region. */
+static __always_inline half *table_of(__u32 region, int words)
+{
+	return words == WORDS4 ? bpf_map_lookup_elem(&sources4, &region) : bpf_map_lookup_elem(&sources6, &region);
+}
+
+/* The tables that packets of either family are counted in, and the bits that there are
+ * of where a set of theirs begins. */
+struct tables {
+	half *of4, *of6;
+	__u64 bits4, bits6;
+};
+
+/* Returns whether those of a family, or of any, are there. */
+static __always_inline int find_tables(struct tables *t, __u32 region, int family)
+{
+	t->of4 = family == 6 ? 0 : table_of(region, WORDS4);
+	t->of6 = family == 4 ? 0 : table_of(region, WORDS6);
+	t->bits4 = set_at(sets_of(WORDS4) - 1, WORDS4);
+	t->bits6 = set_at(sets_of(WORDS6) - 1, WORDS6);
+	return (family == 6 || t->of4) && (family == 4 || t->of6);
+}
+
+static __always_inline half *set_in(const struct tables *t, __u64 at, int words)
+{
+	return words == WORDS4 ? (void *)t->of4 + (at & t->bits4) : (void *)t->of6 + (at & t->bits6);
 }
 
 /* Notes that a set of this group is in use, so that the drain need not look at
  * the others. */
 static __always_inline void mark_dirty(__u32 region, const struct noted *e, int words)
 {
-	__u32 sets = words == WORDS4 ? CONSTANT(32, sets4) : CONSTANT(32, sets6), set = e->set & (sets - 1);
+	__u32 sets = sets_of(words), set = e->set / set_at(1, words) & (sets - 1);
 	__u32 i = region * ((sets + DIRTY_SETS * 64 - 1) / (DIRTY_SETS * 64)) + set / (DIRTY_SETS * 64);
 	__u64 *dirty = words == WORDS4 ? bpf_map_lookup_elem(&dirty4, &i) : bpf_map_lookup_elem(&dirty6, &i);
 
@@ -218,6 +244,14 @@ static __always_inline __u64 gone_mask(__u32 bit)
 	return 1ULL << (GONE_ON_SHIFT + bit / SET_WAYS);
 }
 
+/* Notes that packet n took a free record. */
+static __always_inline void note_claim(struct batch *b, __u32 n, int words)
+{
+	b->claimed[words == WORDS6] |= 1U << n;
+	b->claimed_at[b->claims & (BATCH - 1)] = n;
+	b->claims++;
+}
+
 #define GONE_ON 0x80 /* beside a packet's number: there may be a record in its second set */
 
 /* Notes that packet n found its set full. */
@@ -228,14 +262,12 @@ static __always_inline void miss(struct batch *b, __u32 n)
 }
 
 /* Counts noted[n] in its set, or notes that this is full. */
-static __always_inline void place(__u32 region, struct batch *b, struct noted *e, __u32 n, int words)
+static __always_inline void place(const struct tables *t, struct batch *b, struct noted *e, __u32 n, int words)
 {
-	half *s = set_of(e, words), *r;
+	half *s = set_in(t, e->set, words), *r;
 	__u32 bit;
 	__u64 sum;
 
-	if (!s)
-		return;
 	r = find_record(s, e, key_of(e), words);
 	if (!r) {
 		bit = gone_bit(e, words);
@@ -244,8 +276,7 @@ static __always_inline void place(__u32 region, struct batch *b, struct noted *e
 	}
 	if (!*key_word(r, words)) {
 		claim(r, e, key_of(e), words);
-		mark_dirty(region, e, words);
-		b->claimed[words == WORDS6] |= 1U << n;
+		note_claim(b, n, words);
 	}
 	sum = r[words - 1] += e->packet.volume;
 	if (sum & FULL)
@@ -261,14 +292,11 @@ static __always_inline __u64 pair_bit(__u32 ports)
 }
 
 /* Notes the port pair of a packet in the set that counted it. */
-static __always_inline void note_pair(const struct noted *e, int words)
+static __always_inline void note_pair(const struct tables *t, const struct noted *e, int words)
 {
 	__u64 key = (e->packet.what & (KEY_USED | (MAX_SLOTS - 1))) | KIND_PAIRS << KIND_SHIFT;
-	half *s = set_of(e, words), *r;
+	half *r = find_record(set_in(t, e->set, words), e, key, words);
 
-	if (!s)
-		return;
-	r = find_record(s, e, key, words);
 	if (!r)
 		return;
 	if (!*key_word(r, words))
@@ -284,21 +312,20 @@ static __always_inline int is_ipv4(const struct noted *e, int family)
 	return family == ANY_FAMILY ? e->packet.family == 4 : family == 4;
 }
 
-static __always_inline void place_of(__u32 region, struct batch *b, struct noted *e, __u32 n, int family)
+static __always_inline void place_of(const struct tables *t, struct batch *b, struct noted *e, __u32 n, int family)
 {
 	if (is_ipv4(e, family))
-		place(region, b, e, n, WORDS4);
+		place(t, b, e, n, WORDS4);
 	else
-		place(region, b, e, n, WORDS6);
+		place(t, b, e, n, WORDS6);
 }
 
-/* Loads the lines of a set, and waits for nothing. */
-static __always_inline void touch(const struct noted *e, int words)
+/* Loads the lines of e's set, and waits for nothing. */
+static __always_inline void touch_of(const struct tables *t, const struct noted *e, int family)
 {
-	volatile half *s = set_of(e, words);
+	int words = is_ipv4(e, family) ? WORDS4 : WORDS6;
+	volatile half *s = is_ipv4(e, family) ? set_in(t, e->set, WORDS4) : set_in(t, e->set, WORDS6);
 
-	if (!s)
-		return;
 	s[0];
 	if (words == WORDS6)
 		s[8];

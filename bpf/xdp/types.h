@@ -11,7 +11,7 @@
 #define SKETCH_SIZE (1 << SKETCH_BITS)
 #define MAX_RANK 33
 #define MAX_SIGNATURES 256
-#define LAYOUT_VERSION 11
+#define LAYOUT_VERSION 12
 
 /* How a probe treats leases on one interface. */
 enum filter_mode { MODE_OBSERVE, MODE_ENFORCE, MODE_OFF };
@@ -79,7 +79,7 @@ struct set6 {
  * what it is: the key of its record; above that, protocol and reason; and WHAT_IPV6. */
 struct noted {
 	struct packet packet;
-	__u32 set;    /* of the table, where its record is; the lowest bits are of the hash */
+	__u32 set;    /* where the set of its record begins in the region, in bytes */
 	__u32 listed; /* the way of the listed source that dropped it, plus one; or 0 */
 };
 
@@ -125,17 +125,19 @@ struct batch {
 	__u64 now;	   /* boot-time ns */
 	__u32 hot4;	   /* sets that IPv4 records are looked for in first; from the probe */
 	__u32 hot6;
-	__u32 begin4; /* where the region's sets begin; from the probe */
-	__u32 begin6; /* with it a line ends: none belongs to two CPUs */
+	__u32 claims; /* so many took a free record */
+	__u32 paired; /* by bit: the port pair is to be noted */
 	struct run runs[NUM_RUNS];
 	__u32 claimed[2];	    /* by family and bit: a free record was taken */
-	__u32 fruitless[2];	    /* by family: packets in a row whose second set was full too */
+	__u8 claimed_at[BATCH];	    /* the same, one after the other */
 	__u8 missed_at[BATCH];	    /* which found their set full */
-	__u32 paired;		    /* by bit: the port pair is to be noted */
-	__u32 target;		    /* where the last packet's target is */
+	__u32 fruitless[2];	    /* by family: packets in a row whose second set was full too */
 	__u64 others;		    /* packets and bytes of a kind that are to be counted in other, as in a record */
 	__u64 direct[DIRECT_WORDS]; /* by bit: the set of listed sources has direct counts */
+	__u32 target;		    /* where the last packet's target is */
+	__u32 pad[9];		    /* with it a line ends: none belongs to two CPUs */
 };
+_Static_assert(sizeof(struct batch) % 64 == 0, "a line of two CPUs");
 
 /* Packets of one interface by reason since load, on one CPU. */
 struct outcomes {

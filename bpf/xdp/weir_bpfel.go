@@ -28,16 +28,17 @@ type weirBatch struct {
 	Now        uint64
 	Hot4       uint32
 	Hot6       uint32
-	Begin4     uint32
-	Begin6     uint32
+	Claims     uint32
+	Paired     uint32
 	Runs       [2]weirRun
 	Claimed    [2]uint32
-	Fruitless  [2]uint32
+	ClaimedAt  [32]uint8
 	MissedAt   [32]uint8
-	Paired     uint32
-	Target     uint32
+	Fruitless  [2]uint32
 	Others     uint64
 	Direct     [32]uint64
+	Target     uint32
+	Pad        [9]uint32
 }
 
 type weirBucket struct {

@@ -99,7 +99,7 @@ __noinline int decide_parsed(__u32 region, int parsed)
 	return e->packet.family == 4 ? decide_on(b, region, e, 4) : decide_on(b, region, e, 6);
 }
 
-static __always_inline __u32 length_of(struct xdp_md *ctx, const struct cursor *c)
+static __always_inline __u64 length_of(struct xdp_md *ctx, const struct cursor *c)
 {
 	return CONSTANT(8, frags) ? bpf_xdp_get_buff_len(ctx) : c->end - c->pos;
 }
@@ -125,7 +125,8 @@ SEC("xdp.frags")
 int weir(struct xdp_md *ctx)
 {
 	struct cursor c = {.pos = (void *)(long)ctx->data, .end = (void *)(long)ctx->data_end};
-	__u32 length = length_of(ctx, &c), region = this_region();
+	__u64 length = length_of(ctx, &c);
+	__u32 region = this_region();
 	struct batch *b = batch_at(region);
 	struct noted *e;
 
