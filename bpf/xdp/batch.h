@@ -252,13 +252,10 @@ __noinline int flush(__u32 region)
  * Elsewhere a host is a /64: whoever has one address of it has them all. */
 static __always_inline int is_on_link(__u64 upper)
 {
-	__u32 id = CONSTANT(32, slot_id);
-	struct slot *s = bpf_map_lookup_elem(&slots, &id);
+	const struct slot *s = &slot_values[CONSTANT(32, slot_id)];
 
 	if ((upper & bpf_cpu_to_be64(0xffc0000000000000ULL)) == bpf_cpu_to_be64(0xfe80000000000000ULL))
 		return 1;
-	if (!s)
-		return 0;
 #pragma unroll
 	for (int i = 0; i < MAX_ON_LINK; i++) {
 		if (i >= s->on_links)

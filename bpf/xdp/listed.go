@@ -29,16 +29,31 @@ func (b *blocklist) settle(leases []weirLease, s uint32, w int, now time.Duratio
 // settleAll moves the counts of all ways that have been in use to their leases:
 // those that were counted late for sets of a former number too.
 func (b *blocklist) settleAll(leases []weirLease) {
+	b.settleSets(leases, listedSetsMin, 2*b.largest)
+}
+
+// settleSets does so from one set to another.
+func (b *blocklist) settleSets(leases []weirLease, from, to uint32) {
 	now := BootTime()
-	for size := uint32(listedSetsMin); size <= b.largest; size *= 2 {
-		for s := size; s < 2*size; s++ {
-			if b.counts[s].isEmpty() { // as nearly all are
-				continue
-			}
-			for w := range listedWays {
-				b.settle(leases, s, w, now)
-			}
+	for s := from; s < to; s++ {
+		if b.counts[s].isEmpty() { // as nearly all are
+			continue
 		}
+		for w := range listedWays {
+			b.settle(leases, s, w, now)
+		}
+	}
+}
+
+// settlePortions is settleAll for who does not hold d.mu: of a million leases that all
+// lose packets it would be held for long, and who wants to put one would wait.
+func (d *Datapath) settlePortions() {
+	b := &d.blocklist
+	for from, to := uint32(listedSetsMin), uint32(0); to == 0 || from < to; from += portionSize {
+		d.mu.Lock()
+		to = 2 * b.largest
+		b.settleSets(d.leases, from, min(from+portionSize, to))
+		d.mu.Unlock()
 	}
 }
 
@@ -100,9 +115,9 @@ func (d *Datapath) disown(word uint32) {
 // countListed counts for their leases what the ways counted, and what the drained
 // buffers still held.
 func (d *Datapath) countListed(half int) {
+	d.settlePortions()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.blocklist.settleAll(d.leases)
 	d.settleDirect()
 	d.clearDirect(half)
 	for i := half * d.cpus; i < (half+1)*d.cpus; i++ {

@@ -20,12 +20,13 @@ struct {
 } control_page SEC(".maps");
 
 /* Interfaces by slot; written by the probe. */
+struct slot slot_values[MAX_SLOTS] SEC(".data.slots");
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, MAX_SLOTS);
+	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct slot);
+	__type(value, struct slot); /* (set at load) MAX_SLOTS */
 } slots SEC(".maps");
 
 /* Sets of IPv4 sources; 64 B each; written by the program, cleared by the drain. A region
@@ -123,7 +124,7 @@ struct {
 	__type(value, struct lease);
 } leases SEC(".maps");
 
-/* Which sources have a lease, by hash, three bits each in one word: addresses of
+/* Which sources have a lease, by hash, four bits each in one word: addresses of
  * IPv4, and /24 where there are prefixes; /64 and /48 of IPv6. Most packets are past
  * the leases with it. As much of a half is used as keeps it nearly empty: the less,
  * the better it stays in the cache. */

@@ -151,7 +151,7 @@ func (d *Datapath) spec() (*ebpf.CollectionSpec, error) {
 	}
 	// Several in one value: of maps with only one, so that the program knows its address.
 	for name, n := range map[string]int{
-		"batches": 2 * d.cpus, "prefilter": 2 * prefilterWords,
+		"slots": MaxSlots, "batches": 2 * d.cpus, "prefilter": 2 * prefilterWords,
 		"sources4": d.ways4 / setWays, "sources6": d.ways6 / setWays,
 	} {
 		m := spec.Maps[name]
@@ -175,7 +175,7 @@ var mapNames = []string{
 }
 
 // sectionNames are the maps that the program refers to by a section.
-var sectionNames = []string{"control_page", "batches", "prefilter"}
+var sectionNames = []string{"control_page", "slots", "batches", "prefilter"}
 
 func sectionOf(name string) string { return ".data." + name }
 

@@ -14,8 +14,8 @@ const (
 	prefilterNet   = 1 << 32
 	wideWords      = 1 << 10
 	wideBelow      = 20 // IPv4 prefixes shorter than this are found by their /16
-	// So many bits of the prefilter per key, of which three are set. A packet that
-	// meets three by chance costs a lookup: one in thirty, or fewer. But more bits
+	// So many bits of the prefilter per key, of which four are set. A packet that
+	// meets four by chance costs a lookup: one in thirty, or fewer. But more bits
 	// would not fit a core's cache, and cost every packet more than that.
 	prefilterSpare   = 8
 	prefilterBitsMin = 13
@@ -43,7 +43,7 @@ func (f *prefilter) shift() int { return 64 + 6 - f.bits }
 
 // set marks a key.
 func (f *prefilter) set(half uint32, hash uint64) {
-	atomicOr(f.word(half, hash), 1<<(hash&63)|1<<(hash>>6&63)|1<<(hash>>12&63))
+	atomicOr(f.word(half, hash), 1<<(hash&63)|1<<(hash>>6&63)|1<<(hash>>12&63)|1<<(hash>>18&63))
 	f.marked++
 }
 

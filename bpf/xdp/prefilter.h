@@ -9,7 +9,7 @@
 #include "hash.h"
 #include "maps.h"
 
-/* Is a key in the prefilter? It has three bits there, all in one word: the upper bits of
+/* Is a key in the prefilter? It has four bits there, all in one word: the upper bits of
  * its hash say in which, the lowest which. */
 static __always_inline int is_marked(__u64 prefilter_of, __u64 hash)
 {
@@ -20,7 +20,8 @@ static __always_inline int is_marked(__u64 prefilter_of, __u64 hash)
 	asm volatile("" : "+r"(words), "+r"(half));
 	at += half;
 	word = *(volatile __u64 *)(words + at);
-	return shifted(word, hash) & shifted(word, hash >> 6) & shifted(word, hash >> 12) & 1;
+	return shifted(word, hash) & shifted(word, hash >> 6) & shifted(word, hash >> 12) & shifted(word, hash >> 18) &
+	       1;
 }
 
 /* The same of the short prefixes of IPv4, by the upper 16 bits of the address. */

@@ -384,6 +384,7 @@ const (
 	weirVarSets6           = "sets6"
 	weirVarSlotId          = "slot_id"
 	weirVarSlotSalt        = "slot_salt"
+	weirVarSlotValues      = "slot_values"
 	weirVarSourceLimit     = "source_limit"
 	weirVarStrict          = "strict"
 )
@@ -484,6 +485,7 @@ type weirVariableSpecs struct {
 	Sets6          *ebpf.VariableSpec `ebpf:"sets6"`
 	SlotId         *ebpf.VariableSpec `ebpf:"slot_id"`
 	SlotSalt       *ebpf.VariableSpec `ebpf:"slot_salt"`
+	SlotValues     *ebpf.VariableSpec `ebpf:"slot_values"`
 	SourceLimit    *ebpf.VariableSpec `ebpf:"source_limit"`
 	Strict         *ebpf.VariableSpec `ebpf:"strict"`
 }
@@ -587,6 +589,7 @@ type weirVariables struct {
 	Sets6          *ebpf.Variable `ebpf:"sets6"`
 	SlotId         *ebpf.Variable `ebpf:"slot_id"`
 	SlotSalt       *ebpf.Variable `ebpf:"slot_salt"`
+	SlotValues     *ebpf.Variable `ebpf:"slot_values"`
 	SourceLimit    *ebpf.Variable `ebpf:"source_limit"`
 	Strict         *ebpf.Variable `ebpf:"strict"`
 }
