@@ -71,13 +71,17 @@ static __always_inline __u32 filter(const struct control *ctl, struct batch *b, 
 
 	e->listed = 0;
 	if (kinds) {
-		if (unlikely(kinds & KINDS_OFF))
-			return REASON_PASS_OFF;
 		if (family == 4)
 			*hash = hash4(e->packet.src.w[0]);
-		maybe = may_have(ctl, &e->packet, family, *hash, kinds);
-		if (kinds & KINDS_SHAPES * ((1 << NUM_SHAPES) - 1) && is_targeted(kinds, &e->packet))
-			maybe |= MAYBE_SIGNATURE;
+		if (family == 4 && !(kinds & KINDS_OTHER4)) {
+			maybe = is_marked(*(volatile __u32 *)&ctl->prefilter, *hash) ? MAYBE_EXACT : 0;
+		} else {
+			if (kinds & KINDS_OFF)
+				return REASON_PASS_OFF;
+			maybe = may_have(ctl, &e->packet, family, *hash, kinds);
+			if (kinds & KINDS_SIGNATURES && is_targeted(kinds, &e->packet))
+				maybe |= MAYBE_SIGNATURE;
+		}
 		if (unlikely(maybe)) {
 			if (family == 4 && is_plain_drop(ctl, b, e, region, *hash, &maybe, kinds))
 				return REASON_DROP_SOURCE;

@@ -244,6 +244,10 @@ enum kinds {
 	KINDS_OFF = 1 << 30 /* nothing is asked: it is off */
 };
 
+#define KINDS_SIGNATURES (((1 << NUM_SHAPES) - 1) * KINDS_SHAPES)
+/* Of a packet of IPv4, all but single sources: most lists have nothing else. */
+#define KINDS_OTHER4 (KINDS_OFF | KINDS_SIGNATURES | KINDS_NARROW4 | KINDS_WIDE4)
+
 /* The control page: read once per packet, written by the probe through mmap. */
 struct control {
 	__u64 pad;   /* so that the layout is where all layouts have it */
