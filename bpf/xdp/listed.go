@@ -48,12 +48,12 @@ func (b *blocklist) settleSets(leases []weirLease, from, to uint32) {
 // settlePortions is settleAll for who does not hold d.mu: of a million leases that all
 // lose packets it would be held for long, and who wants to put one would wait.
 func (d *Datapath) settlePortions() {
-	b := &d.blocklist
-	for from, to := uint32(listedSetsMin), uint32(0); to == 0 || from < to; from += portionSize {
+	for from, more := uint32(listedSetsMin), true; more; from += portionSize {
 		d.mu.Lock()
-		to = 2 * b.largest
-		b.settleSets(d.leases, from, min(from+portionSize, to))
+		to := 2 * d.blocklist.largest
+		d.blocklist.settleSets(d.leases, from, min(from+portionSize, to))
 		d.mu.Unlock()
+		more = from+portionSize < to
 	}
 }
 
