@@ -3,7 +3,6 @@
  * sources.h has the table that they are counted in, and the reason. */
 #pragma once
 
-#include "listed.h"
 #include "overflow.h"
 #include "targets.h"
 
@@ -203,6 +202,7 @@ static __always_inline void count_batch(__u32 region, struct batch *b)
 		count_batch_of(region, b, ANY_FAMILY);
 }
 
+/* Notes the port pairs of those packets of the buffer that are to be noted. */
 __noinline int note_pairs(__u32 region)
 {
 	struct batch *b = batch_at(region);
@@ -233,12 +233,10 @@ __noinline int flush(__u32 region)
 	if (!b)
 		return 0;
 	count_batch(region, b);
-	if (b->claims)
+	if (b->claimed[0] | b->claimed[1])
 		mark_claimed(region);
 	if (b->paired)
 		note_pairs(region);
-	if (b->listed)
-		count_listed(region);
 	if (b->kept)
 		note_room(region, b, (1ULL << (b->kept & 63)) - 1);
 	if (b->missed)
@@ -282,13 +280,15 @@ static __always_inline struct address counted_source(const struct packet *p)
 	return a;
 }
 
-/* What is noted of a packet of this family: key, protocol, reason, WHAT_IPV6. */
-static __always_inline __u32 what_is(const struct packet *p, int family, __u32 reason)
+/* What is noted of a packet of this family, which may be dropped because its source is
+ * listed: key, protocol, reason, WHAT_IPV6. */
+static __always_inline __u32 what_is(const struct packet *p, int family, __u32 reason, __u32 listed)
 {
 	__u32 about = *(const word *)&p->family & 0x00ffff00; /* class and protocol, where they have to be */
-	__u32 dropped = is_drop(reason) ? KIND_DROPPED << KIND_SHIFT : 0;
+	__u32 kind = !is_drop(reason) ? 0 : listed ? KIND_LISTED : KIND_DROPPED;
 
-	return about | CONSTANT(32, slot_id) | KEY_USED | dropped | reason << 24 | (family == 6 ? WHAT_IPV6 : 0);
+	return about | CONSTANT(32, slot_id) | KEY_USED | kind << KIND_SHIFT | reason << 24 |
+	       (family == 6 ? WHAT_IPV6 : 0);
 }
 
 /* No packet is joined with so many, of so many bytes: the volumes of a batch add up. */
@@ -321,7 +321,7 @@ static __always_inline int join(struct noted *before, const struct noted *e, int
 static __always_inline int note(__u32 region, struct batch *b, struct noted *e, int family, __u64 known, __u32 reason)
 {
 	struct packet *p = &e->packet;
-	__u32 what = what_is(p, family, reason), n = b->n;
+	__u32 what = what_is(p, family, reason, e->listed), n = b->n;
 	__u64 hash;
 
 	if (family == 6 && is_grouped(p))

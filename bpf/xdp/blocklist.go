@@ -4,6 +4,7 @@ import (
 	"math/bits"
 	"slices"
 	"sync/atomic"
+	"time"
 )
 
 // Of maps.h and types.h.
@@ -45,7 +46,7 @@ func listedSets(n int) uint32 {
 }
 
 func (b *blocklist) setOf(word uint32) uint32 {
-	return b.size | uint32(hash4(uint64(word), b.seed)>>16)&(b.size-1)
+	return b.size | uint32(hash4(uint64(word), b.seed))&(b.size-1)
 }
 
 // untilOf is what the program reads of a lease beside the address.
@@ -96,6 +97,12 @@ func (b *blocklist) find(word uint32) (set uint32, way int) {
 	return s ^ 1, b.findIn(s^1, word)
 }
 
+// isDropped reports whether the sets say that a source is dropped at that time.
+func (b *blocklist) isDropped(word uint32, now time.Duration) bool {
+	s, w := b.find(word)
+	return w >= 0 && b.sets[s].Until[w] > uint32(now>>untilShift)
+}
+
 func (b *blocklist) findIn(s, word uint32) int {
 	set := &b.sets[s]
 	for w := range listedWays {
@@ -123,16 +130,13 @@ func (b *blocklist) lease(word uint32, leases []weirLease) (lease uint32, ok boo
 	return 0, false
 }
 
-// renew changes what the program reads of a lease.
-func (b *blocklist) renew(word, until uint32) {
-	if s, w := b.find(word); w >= 0 {
-		atomic.StoreUint32(&b.sets[s].Until[w], until)
+// renew changes what the program reads of a lease, and reports whether that is less.
+func (b *blocklist) renew(word, until uint32) (less bool) {
+	s, w := b.find(word)
+	if w < 0 {
+		return false
 	}
-}
-
-// leaseOf returns the lease of a way, counted from the first set, plus one.
-func (b *blocklist) leaseOf(listed uint32) uint32 {
-	return b.leaseAt((listed-1)/listedWays, int((listed-1)%listedWays))
+	return atomic.SwapUint32(&b.sets[s].Until[w], until) > until
 }
 
 func (b *blocklist) leaseAt(s uint32, w int) uint32 { return b.leases[s].Of[w] }

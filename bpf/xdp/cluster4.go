@@ -18,6 +18,9 @@ const (
 	used4Shift  = 47 // of keyUsed
 )
 
+// set4 is a set of them.
+type set4 [setWays]record4
+
 func (r record4) record() record {
 	return record{address: [2]uint64{r.word & (1<<keyShift - 1)}, key: uint32(r.word >> keyShift), counts: r.counts}
 }
@@ -103,10 +106,10 @@ func (j *joiner4) begin(n int) {
 // have too few registers.
 //
 //go:noinline
-func gatherSets4(to []record4, sets [][setWays]record4) (n int) {
+func gatherSets4(to []record4, sets []set4) (n int) {
 	for i := range sets {
-		s, t := &sets[i], (*[setWays]record4)(to[n:])
-		t[0].word, t[1].word, t[2].word, t[3].word = s[0].word&recordMask, s[1].word&recordMask, s[2].word&recordMask, s[3].word&recordMask
+		s, t := &sets[i], (*set4)(to[n:])
+		t[0].word, t[1].word, t[2].word, t[3].word = plain4(s[0].word), plain4(s[1].word), plain4(s[2].word), plain4(s[3].word)
 		t[0].counts, t[1].counts, t[2].counts, t[3].counts = s[0].counts, s[1].counts, s[2].counts, s[3].counts
 		n += int(used4(s[0].word) + used4(s[1].word) + used4(s[2].word) + used4(s[3].word))
 	}
@@ -183,8 +186,7 @@ func (r *reader) emit4(joined []record4, links []uint32) {
 		var sum, most volume
 		for ; i < len(joined) && joined[i].word>>keyShift == key && links[i] == 0; i++ {
 			v := volumeOf(joined[i].counts)
-			sum.packets += v.packets
-			sum.bytes += v.bytes
+			sum.add(v)
 			most.packets = max(most.packets, v.packets)
 			most.bytes = max(most.bytes, v.bytes)
 		}

@@ -62,6 +62,7 @@ func (d *Datapath) flip() {
 			d.slots[i].PendingSeq = 0
 		}
 	}
+	d.beginKnown(int(c.Epoch ^ 1))
 	atomic.StoreUint32(&c.Pending, 1)
 	atomic.StoreUint32(&c.Epoch, c.Epoch^1)
 	c.WindowStart = now
@@ -75,9 +76,12 @@ func (d *Datapath) Commit() {
 		return
 	}
 	half := int(c.Epoch ^ 1)
+	d.settleListed(half)
 	d.clearSources(half)
 	d.adapt(half)
-	d.countBuffered(half)
+	for region := half * d.cpus; region < (half+1)*d.cpus; region++ {
+		d.countVerdicts(region)
+	}
 	clear(d.targets[half*d.cpus*targetStride : (half+1)*d.cpus*targetStride])
 	clear(d.totals[half*d.cpus*MaxSlots : (half+1)*d.cpus*MaxSlots])
 	clear(d.sketches[half*d.cpus*MaxSlots : (half+1)*d.cpus*MaxSlots])

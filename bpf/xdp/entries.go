@@ -8,8 +8,9 @@ type dropping struct {
 	Drops
 }
 
-// Entries calls f with each lease and its counters until f returns false. The
-// lock is free while f runs, so f may change leases; one that is put or deleted
+// Entries calls f with each lease and its counters until f returns false. What single
+// sources lost is counted for their leases as windows are committed; Drops is never so
+// late. The lock is free while f runs, so f may change leases; one that is put or deleted
 // meanwhile may be seen or not.
 func (d *Datapath) Entries(f func(Entry, Drops) bool) { d.walk(false, f) }
 
@@ -18,10 +19,6 @@ func (d *Datapath) Entries(f func(Entry, Drops) bool) { d.walk(false, f) }
 func (d *Datapath) Dropping(f func(Entry, Drops) bool) { d.walk(true, f) }
 
 func (d *Datapath) walk(onlyDropping bool, f func(Entry, Drops) bool) {
-	d.mu.Lock()
-	d.blocklist.settleAll(d.leases)
-	d.settleDirect()
-	d.mu.Unlock()
 	var found []dropping
 	for first := 0; first < len(d.leases); first += portionSize {
 		found = d.page(found[:0], first, onlyDropping)
@@ -37,24 +34,14 @@ func (d *Datapath) walk(onlyDropping bool, f func(Entry, Drops) bool) {
 func (d *Datapath) page(out []dropping, first int, onlyDropping bool) []dropping {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	buffered := map[uint32]bool{}
-	for i := range d.batches {
-		d.batches[i].eachListed(func(e *weirNoted) { buffered[d.blocklist.leaseOf(e.Listed)] = true })
-	}
 	for i := first; i < min(first+portionSize, len(d.table.stages)); i++ {
 		if d.table.stages[i] == stageNone {
 			continue
 		}
 		l := &d.leases[i]
-		isBuffered := buffered[uint32(i)]
-		if onlyDropping && !isBuffered && atomic.LoadUint64(&l.Last) == 0 {
-			continue
+		if !onlyDropping || atomic.LoadUint64(&l.Last) != 0 {
+			out = append(out, dropping{d.entry(l), dropsOf(l)})
 		}
-		drops := dropsOf(l)
-		if isBuffered {
-			drops = d.drops(uint32(i))
-		}
-		out = append(out, dropping{d.entry(l), drops})
 	}
 	return out
 }

@@ -85,26 +85,36 @@ static __always_inline __u32 look_up(__u32 set, __u32 address, __u32 *at, __u32 
 	return s->until[way];
 }
 
-/* The set of a source that is listed. */
+/* The set of a source that is listed: by the same bits of its hash as its set in the table
+ * of sources, so that who goes through that goes through this. */
 static __always_inline __u32 listed_set(const struct control *ctl, __u64 hash4)
 {
 	__u32 sets = *(volatile __u32 *)&ctl->listed;
 
-	return sets | ((hash4 >> 16) & (sets - 1));
+	return sets | (hash4 & (sets - 1));
+}
+
+/* Is a source dropped for certain that is listed until then? Notes how long one may go by
+ * that: see direct.h. */
+static __always_inline int is_dropped_until(struct batch *b, __u32 until)
+{
+	if (until <= now_of(b) >> UNTIL_SHIFT)
+		return 0;
+	if (until < b->known_until)
+		b->known_until = until;
+	return 1;
 }
 
 /* Returns the way, plus one, of a source that the first set it can be in says is dropped
  * for certain; or 0, and whether it is in no set, nor in the map for those without. */
-static __always_inline __u32 ask_first(const struct control *ctl, struct batch *b, __u32 region, __u32 address,
-				       __u64 hash4, int *unlisted)
+static __always_inline __u32 ask_first(const struct control *ctl, struct batch *b, __u32 address, __u64 hash4,
+				       int *unlisted)
 {
-	__u32 set = listed_set(ctl, hash4), at = 0, full, until;
+	__u32 set = listed_set(ctl, hash4), at = 0, full;
+	__u32 until = look_up(set, address, &at, &full);
 
-	if (set < 2 * LISTED_DIRECT / LISTED_WAYS)
-		touch_direct(region, set); /* while the set is on its way too */
-	until = look_up(set, address, &at, &full);
 	*unlisted = !(at | full); /* of one that moves, the former way still has the address */
-	return until > now_of(b) >> UNTIL_SHIFT ? at + 1 : 0;
+	return is_dropped_until(b, until) ? at + 1 : 0;
 }
 
 /* Asks the set of an IPv4 source; if that is full, the one beside it. Returns whether
@@ -118,7 +128,7 @@ static __always_inline int ask_listed(const struct control *ctl, const struct pa
 		until = look_up(set ^ 1, address, &at, &full_too);
 	if (!until)
 		return full != 0;
-	if (until > now_of(d->batch) >> UNTIL_SHIFT) {
+	if (is_dropped_until(d->batch, until)) {
 		d->action = ACTION_DROP;
 		d->reason = REASON_DROP_SOURCE;
 		d->listed = at + 1;

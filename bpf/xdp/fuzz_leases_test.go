@@ -99,7 +99,11 @@ func (f *fuzz) sweep() {
 
 func (f *fuzz) entries() leaseModel {
 	all := leaseModel{}
-	f.Entries(func(e Entry, d Drops) bool {
+	f.Entries(func(e Entry, committed Drops) bool {
+		d, ok := f.Drops(e.Match)
+		if !ok || committed.Packets > d.Packets || committed.Bytes > d.Bytes || committed.Last > d.Last {
+			f.fail("lease %+v has lost %+v, and by windows that are committed %+v", e, d, committed)
+		}
 		all[e.Match] = &leaseState{e, d}
 		return true
 	})

@@ -5,21 +5,16 @@ import (
 	"slices"
 )
 
-// late is a packet that was in a buffer when the window ended, or what a listed source
-// lost, and the cluster of the source.
+// late is a packet that was in a buffer when the window ended, and the cluster of its
+// source.
 type late struct {
 	record
 	cluster int
 }
 
-// lateOf appends what a half holds beside a table of which so many sets are
+// lateOf appends what the buffers of a half hold for a table of which so many sets are
 // hot.
 func (d *Datapath) lateOf(t *sourceTable, to []late, half, hot int) []late {
-	if t.family == 4 {
-		d.directRecords(half, func(r record) {
-			to = append(to, late{r, t.first(t.hash(&r, d.seed), hot) / blockSets})
-		})
-	}
 	for cpu := range d.cpus {
 		noted := d.batches[half*d.cpus+cpu].noted()
 		for i := range noted {
@@ -60,7 +55,7 @@ func sortLate(records, spare []late, clusters int) (sorted, rest []late) {
 // record is what the packet adds to its source.
 func (e *weirNoted) record() record {
 	a := e.Packet.Src.W
-	r := record{key: e.Packet.What & keyMask, counts: e.Packet.Volume}
+	r := record{key: plainKey(e.Packet.What & keyMask), counts: e.Packet.Volume}
 	r.address[0] = uint64(a[0])
 	if e.Packet.Family == 6 {
 		r.key |= keyFamily6
@@ -76,11 +71,3 @@ func (e *weirNoted) pairBit(seed uint64) uint64 {
 
 // noted returns the packets that are in the buffer.
 func (b *weirBatch) noted() []weirNoted { return b.Noted[:min(int(b.N), len(b.Noted))] }
-
-// countBuffered counts for leases and verdicts what the drained buffers held.
-func (d *Datapath) countBuffered(half int) {
-	d.countListed(half)
-	for region := half * d.cpus; region < (half+1)*d.cpus; region++ {
-		d.countVerdicts(region)
-	}
-}

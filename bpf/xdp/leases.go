@@ -106,20 +106,16 @@ func (d *Datapath) put(e *Entry, k *matchKey) error {
 	if exists && t.stages[i] == s {
 		l := &d.leases[i]
 		renewal := l.Wanted == uint8(e.Action) && l.Interfaces == e.Interfaces
-		if !renewal {
-			d.settleDirect()
-			if s == stageListed {
-				d.disown(k.source[0])
-			}
+		if !renewal && s == stageListed {
+			d.disown(k.source[0])
 		}
 		d.writeLease(i, e, k, renewal)
-		if s == stageListed {
-			d.blocklist.renew(l.Source.W[0], untilOf(l))
+		if s == stageListed && d.blocklist.renew(l.Source.W[0], untilOf(l)) {
+			d.takeBack()
 		}
 		return nil
 	}
 	if exists {
-		d.settleDirect()
 		// Where it is may not be known to the kernel yet.
 		if err := errors.Join(d.flush(), d.remove(e.Match, i)); err != nil {
 			return err
@@ -214,7 +210,6 @@ func (d *Datapath) Delete(matches []Match) (n int, err error) {
 func (d *Datapath) deletePortion(matches []Match) (n int, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.settleDirect()
 	for j := range matches {
 		if i, ok := d.lease(&matches[j]); ok {
 			n++
@@ -274,7 +269,11 @@ func (d *Datapath) unpublish(m Match, s stage) error {
 func (d *Datapath) unlist(m Match, i uint32) error {
 	word := words(m.Source.Addr())[0]
 	d.disown(word)
+	isDropped := d.blocklist.isDropped(word, BootTime())
 	moved, wasListed := d.blocklist.remove(word, i, d.leases)
+	if isDropped {
+		d.takeBack()
+	}
 	d.table.counts.exactAny -= len(moved)
 	if wasListed {
 		return d.leaveExact(moved)
@@ -308,7 +307,6 @@ func (d *Datapath) Sweep(keep func(Entry) bool) (n int, err error) {
 func (d *Datapath) sweepPortion(first int, keep func(Entry) bool) (n int, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.settleDirect()
 	for i := first; i < min(first+portionSize, len(d.leases)); i++ {
 		if d.table.stages[i] == stageNone {
 			continue
@@ -333,8 +331,6 @@ func (d *Datapath) Drops(m Match) (Drops, bool) {
 	if !ok {
 		return Drops{}, false
 	}
-	d.blocklist.settleAll(d.leases)
-	d.settleDirect()
 	return d.drops(i), true
 }
 

@@ -63,72 +63,38 @@ func (c *weirListedCount) isEmpty() bool {
 	return of[0]|of[1]|of[2]|of[3]|of[4]|of[5]|of[6]|of[7] == 0
 }
 
-// drops returns the counters of a lease, with what is still in the buffers. These
-// are read last: a packet that is counted meanwhile is missed, not seen twice.
+// drops returns the counters of a lease, with what is still to be added to them.
 func (d *Datapath) drops(lease uint32) Drops {
-	drops := dropsOf(&d.leases[lease])
-	for i := range d.batches {
-		d.batches[i].eachListed(func(e *weirNoted) {
-			if d.blocklist.leaseOf(e.Listed) == lease {
-				v := volumeOf(e.Packet.Volume)
-				drops.Packets += v.packets
-				drops.Bytes += v.bytes
-				drops.Last = max(drops.Last, time.Duration(d.batches[i].Now))
-			}
-		})
+	l := &d.leases[lease]
+	if d.table.stages[lease] != stageListed {
+		return dropsOf(l)
+	}
+	word := l.Source.W[0]
+	if s, w := d.blocklist.find(word); w >= 0 {
+		d.blocklist.settle(d.leases, s, w, BootTime())
+	}
+	drops := dropsOf(l)
+	for _, lost := range d.lostBy(word) {
+		sum, last := lost.sum()
+		drops.Packets += sum.packets
+		drops.Bytes += sum.bytes
+		drops.Last = max(drops.Last, last)
 	}
 	return drops
 }
 
-// eachListed calls f with the packets in a buffer that listed sources sent: they
-// are not yet counted for their leases.
-func (b *weirBatch) eachListed(f func(*weirNoted)) {
-	noted := b.noted()
-	for i := range noted {
-		if e := &noted[i]; e.Listed != 0 {
-			f(e)
-		}
-	}
-}
-
 // disown ends what is counted for the lease of a listed source, which is to go or to
-// begin anew: what was dropped is counted for it or, if it is in a buffer, for none.
-// Packets that come meanwhile may count for the next.
+// begin anew: it is nobody's. Packets that come meanwhile may count for the next.
 func (d *Datapath) disown(word uint32) {
-	s, w := d.blocklist.find(word)
-	if w < 0 {
-		return
+	if s, w := d.blocklist.find(word); w >= 0 {
+		d.blocklist.settle(d.leases, s, w, BootTime())
 	}
-	d.blocklist.settle(d.leases, s, w, BootTime())
-	listed := s*listedWays + uint32(w) + 1
-	for i := range d.batches {
-		b := &d.batches[i]
-		if atomic.LoadUint32(&b.Listed) == 0 {
-			continue
+	for _, lost := range d.lostBy(word) {
+		for _, r := range lost.records {
+			r.disown()
 		}
-		b.eachListed(func(e *weirNoted) {
-			atomic.CompareAndSwapUint32(&e.Listed, listed, 0) // it may be another packet by now
-		})
-	}
-}
-
-// countListed counts for their leases what the ways counted, and what the drained
-// buffers still held.
-func (d *Datapath) countListed(half int) {
-	d.settlePortions()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.settleDirect()
-	d.clearDirect(half)
-	for i := half * d.cpus; i < (half+1)*d.cpus; i++ {
-		b := &d.batches[i]
-		b.eachListed(func(e *weirNoted) {
-			if lease := d.blocklist.leaseOf(e.Listed); lease != nobody {
-				l, v := &d.leases[lease], volumeOf(e.Packet.Volume)
-				atomic.AddUint64(&l.Packets, v.packets)
-				atomic.AddUint64(&l.Bytes, v.bytes)
-				atomic.StoreUint64(&l.Last, max(l.Last, b.Now))
-			}
-		})
+		for _, e := range lost.noted {
+			e.disown()
+		}
 	}
 }

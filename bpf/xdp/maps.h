@@ -181,7 +181,8 @@ struct {
 	__type(value, struct lease_set);
 } listed_leases SEC(".maps");
 
-/* What each way of listed lost; written by the program, emptied by the probe. */
+/* What each way of listed lost that was counted in other; written by the program, emptied
+ * by the probe. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -189,25 +190,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct listed_count);
 } listed_counts SEC(".maps");
-
-/* What listed sources lost in a window, counted at once; index region * LISTED_DIRECT +
- * way; written by the program, cleared by the drain. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1); /* (set at load) 2 * cpus * LISTED_DIRECT */
-	__type(key, __u32);
-	__type(value, struct source4);
-} listed_sources SEC(".maps");
-
-/* The rest of it, by the same index. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1); /* (set at load) as listed_sources */
-	__type(key, __u32);
-	__type(value, struct listed_detail);
-} listed_details SEC(".maps");
 
 /* Single sources → lease; not preallocated: an empty filter costs no memory. */
 struct {

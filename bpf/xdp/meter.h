@@ -5,7 +5,7 @@
  * proxy, a carrier's NAT) is one source to it: leases are the finer tool. */
 #pragma once
 
-#include "batch.h"
+#include "direct.h"
 #include "filter.h"
 
 /* Has the source sent more than any may? */
@@ -45,27 +45,36 @@ __noinline int limit(__u32 region)
 }
 
 /* Is the packet dropped because its source is listed, and need nothing else be asked?
- * Most of an attack is, once its sources are known. Where its way is, is in e then.
- * What there may be on the source is less than that if it turns out not to be listed. */
+ * Most of an attack is, once its sources are known. Where it is to be counted is in record
+ * then; or if that is null, where its way is, in e. What there may be on the source is less
+ * than that if it turns out not to be listed. */
 static __always_inline int is_plain_drop(const struct control *ctl, struct batch *b, struct noted *e, __u32 region,
-					 __u64 hash4, __u32 *maybe, __u32 kinds)
+					 __u64 hash4, __u32 *maybe, __u32 kinds, half **record)
 {
+	half *r;
 	int unlisted;
 
 	if (!(*maybe & MAYBE_EXACT) || *maybe & MAYBE_SIGNATURE || !(kinds & KINDS_ENFORCED))
 		return 0;
 	if (ctl->allow_source | ctl->allow_destination)
 		return 0;
-	e->listed = ask_first(ctl, b, region, e->packet.src.w[0], hash4, &unlisted);
-	if (unlisted && !ctl->exact_class)
-		*maybe &= ~MAYBE_EXACT;
-	return e->listed != 0;
+	r = direct_record(region, b, e, hash4);
+	if (!r || !are_still_listed(ctl, b)) {
+		e->listed = ask_first(ctl, b, e->packet.src.w[0], hash4, &unlisted);
+		if (unlisted && !ctl->exact_class)
+			*maybe &= ~MAYBE_EXACT;
+		if (!e->listed)
+			return 0;
+	}
+	*record = r;
+	return 1;
 }
 
 /* Returns what becomes of e, which is next_of b, and why. The hash4 of a source of IPv4 is
- * left in hash where it was needed. */
+ * left in hash where it was needed; and in record, where a packet that is dropped is to be
+ * counted, if that is known. */
 static __always_inline __u32 filter(const struct control *ctl, struct batch *b, struct noted *e, __u32 region,
-				    int family, __u64 *hash)
+				    int family, __u64 *hash, half **record)
 {
 	__u32 kinds = *(volatile __u32 *)&ctl->kinds[CONSTANT(32, slot_id)], reason = REASON_PASS, maybe;
 
@@ -83,7 +92,7 @@ static __always_inline __u32 filter(const struct control *ctl, struct batch *b, 
 				maybe |= MAYBE_SIGNATURE;
 		}
 		if (unlikely(maybe)) {
-			if (family == 4 && is_plain_drop(ctl, b, e, region, *hash, &maybe, kinds))
+			if (family == 4 && is_plain_drop(ctl, b, e, region, *hash, &maybe, kinds, record))
 				return REASON_DROP_SOURCE;
 			if (maybe)
 				reason = ask_leases(region, maybe);

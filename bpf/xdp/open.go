@@ -58,7 +58,7 @@ type Datapath struct {
 
 	mu        sync.Mutex // guards what follows
 	blocklist blocklist
-	direct    directCounts
+	settling  settling
 	attached  map[int]*attachment
 	shown     [MaxSlots][len(reasonNames)]uint64 // the last of Verdicts
 	table     leaseTable
@@ -140,8 +140,6 @@ func (d *Datapath) spec() (*ebpf.CollectionSpec, error) {
 		"listed":           2 * int(listedSets(d.cfg.MaxLeases)),
 		"listed_leases":    2 * int(listedSets(d.cfg.MaxLeases)),
 		"listed_counts":    2 * int(listedSets(d.cfg.MaxLeases)),
-		"listed_sources":   2 * d.cpus * directWays,
-		"listed_details":   2 * d.cpus * directWays,
 		"exact":            d.cfg.MaxLeases,
 		"prefixes":         d.cfg.MaxPrefixes,
 		"allowed":          d.cfg.MaxPrefixes,
@@ -171,7 +169,7 @@ func (d *Datapath) spec() (*ebpf.CollectionSpec, error) {
 
 var mapNames = []string{
 	"control_page", "slots", "sources4", "sources6", "dirty4", "dirty6", "batches", "verdicts", "targets", "interface_totals", "sketches",
-	"leases", "listed", "listed_leases", "listed_counts", "listed_sources", "listed_details", "prefilter", "wide4", "targeted", "exact", "prefixes", "allowed", "signatures", "buckets", "established", "meters", "exempt",
+	"leases", "listed", "listed_leases", "listed_counts", "prefilter", "wide4", "targeted", "exact", "prefixes", "allowed", "signatures", "buckets", "established", "meters", "exempt",
 }
 
 // sectionNames are the maps that the program refers to by a section.
@@ -233,7 +231,7 @@ func (d *Datapath) mapMemory() (err error) {
 		return err
 	}
 	d.control = &control[0]
-	var errs [19]error
+	var errs [17]error
 	d.slots, errs[0] = view[weirSlot](d, "slots")
 	sources4, err4 := view[weirSet4](d, "sources4")
 	sources6, err6 := view[weirSet6](d, "sources6")
@@ -248,8 +246,6 @@ func (d *Datapath) mapMemory() (err error) {
 	d.blocklist.words, errs[12] = view[uint64](d, "prefilter")
 	d.blocklist.targeted, errs[13] = view[uint64](d, "targeted")
 	d.blocklist.wide4, errs[14] = view[uint64](d, "wide4")
-	d.direct.records, errs[17] = view[record4](d, "listed_sources")
-	d.direct.details, errs[18] = view[weirListedDetail](d, "listed_details")
 	d.verdicts, errs[16] = view[weirOutcomes](d, "verdicts")
 	d.targets, errs[3] = view[weirTarget](d, "targets")
 	d.totals, errs[4] = view[weirTotals](d, "interface_totals")
@@ -291,7 +287,13 @@ func (d *Datapath) adopt() error {
 	if err := d.adoptLinks(); err != nil {
 		return err
 	}
-	return d.table.rebuild(d)
+	if err := d.table.rebuild(d); err != nil {
+		return err
+	}
+	if !d.adopted {
+		d.beginKnown(int(c.Epoch))
+	}
+	return nil
 }
 
 // Adopted reports whether maps of an earlier process were found.

@@ -14,7 +14,7 @@
  * none gets none. */
 #pragma once
 
-#include "sources.h"
+#include "listed.h"
 
 #define CROWDED 256 /* so many second sets in a row were full: fewer than one in 20 is not */
 
@@ -138,7 +138,6 @@ static __always_inline void begin_places(struct batch *b)
 	b->missed = 0;
 	b->claimed[0] = 0;
 	b->claimed[1] = 0;
-	b->claims = 0;
 }
 
 /* Notes which sets have got their first record, maybe, for the drain. */
@@ -149,13 +148,11 @@ __noinline int mark_claimed(__u32 region)
 	if (!b)
 		return 0;
 #pragma clang loop unroll(disable)
-	for (__u32 i = 0; i < BATCH && i < b->claims; i++) {
-		const struct noted *e = &b->noted[b->claimed_at[i] & (BATCH - 1)];
-
-		if (e->packet.family == 4)
-			mark_dirty(region, e, WORDS4);
-		else
-			mark_dirty(region, e, WORDS6);
+	for (int n = 0; n < BATCH; n++) {
+		if (b->claimed[0] & 1U << n)
+			mark_dirty(region, &b->noted[n], WORDS4);
+		else if (b->claimed[1] & 1U << n)
+			mark_dirty(region, &b->noted[n], WORDS6);
 	}
 	return 0;
 }
@@ -274,6 +271,8 @@ static __always_inline void count_others_of(__u32 region, struct batch *b, __u32
 				return;
 		}
 		b->others += e->packet.volume;
+		if (e->listed)
+			count_listed(region, n);
 		if (raises(registers, is_ipv4(e, family) ? hash_of4(e) : hash_of6(e)))
 			sketch_other(region, n);
 	}
@@ -308,7 +307,6 @@ __noinline int keep_missed(__u32 region)
 
 		*to = b->noted[b->missed_at[i] & (BATCH - 1)];
 		go_on(b, to);
-		to->listed = 0; /* it has been counted */
 		b->n6 += to->packet.family == 6;
 	}
 	b->n = b->missed;

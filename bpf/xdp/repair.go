@@ -52,7 +52,7 @@ func (t *leaseTable) rebuild(d *Datapath) error {
 	if err := d.flush(); err != nil {
 		return err
 	}
-	d.settleDirect() // now that leases are found
+	d.takeBack()
 	d.rebuildPrefilter()
 	if err := d.writeSignatures(); err != nil {
 		return err

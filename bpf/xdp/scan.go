@@ -76,6 +76,8 @@ type reader struct {
 
 type volume struct{ packets, bytes uint64 }
 
+func (v *volume) add(o volume) { v.packets, v.bytes = v.packets+o.packets, v.bytes+o.bytes }
+
 // scanSources reads the tables.
 func (d *Datapath) scanSources(windows []Window, half int) {
 	s := &d.scanner
@@ -277,9 +279,7 @@ func (r *reader) tell(key uint64, v volume) bool {
 	}
 	r.seen |= 1 << slot
 	r.kinds[slot] |= 1 << kind
-	sum := &r.sums[key%(1<<(kindShift+kindBits))]
-	sum.packets += v.packets
-	sum.bytes += v.bytes
+	r.sums[key%(1<<(kindShift+kindBits))].add(v)
 	return true
 }
 

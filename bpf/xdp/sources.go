@@ -50,7 +50,7 @@ type sourceTable struct {
 	stride int // words per record
 	keyAt  int // of them, the one with the key
 	words  []uint64
-	four   [][setWays]record4 // words, if they are of IPv4
+	four   []set4 // words, if they are of IPv4
 	dirty  []uint64
 	ages   [2][][]uint8   // by half, CPU and record: idle windows of a record that is carried over
 	needed [hotMemory]int // records of the last windows, the latest first
@@ -71,7 +71,7 @@ func newSourceTable[S any](family uint8, cpus, sets int, table []S, dirty []uint
 	if family == 6 {
 		t.keyAt = 2
 	} else {
-		t.four = unsafe.Slice((*[setWays]record4)(unsafe.Pointer(&table[0])), len(table))
+		t.four = unsafe.Slice((*set4)(unsafe.Pointer(&table[0])), len(table))
 	}
 	return t
 }
@@ -95,7 +95,7 @@ func (t *sourceTable) wordsOf(region, first, n int) []uint64 {
 }
 
 // sets4 returns n sets of a region, or as many as there are from first on.
-func (t *sourceTable) sets4(region, first, n int) [][setWays]record4 {
+func (t *sourceTable) sets4(region, first, n int) []set4 {
 	return t.four[region*t.sets+first:][:min(n, t.sets-first)]
 }
 

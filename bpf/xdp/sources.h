@@ -79,6 +79,7 @@ static __always_inline struct totals *totals_of(__u32 region)
 #define KIND_SHIFT 8	   /* so that a class is where packets have it; below it: the slot */
 #define KIND_MASK 31
 #define KIND_DROPPED 8
+#define KIND_LISTED 24		       /* dropped because the source is listed: direct.h */
 #define KIND_PAIRS 16		       /* not packets but a bitmap of port pairs */
 #define FULL (1ULL << 63 | 1ULL << 39) /* half of what either count can hold */
 /* Port pairs are noted from this packet on: the rules ask for 32 different ones, and a
@@ -102,6 +103,7 @@ static __always_inline struct totals *totals_of(__u32 region)
 /* Above the keys of a set: who went on from it, see overflow.h. */
 #define GONE_ON_SHIFT 48
 
+/* How many sets a region has, of records of so many words. */
 static __always_inline __u32 sets_of(int words)
 {
 	return words == WORDS4 ? CONSTANT(32, sets4) : CONSTANT(32, sets6);
@@ -110,7 +112,7 @@ static __always_inline __u32 sets_of(int words)
 /* Where a set begins in a region, in bytes. */
 static __always_inline __u32 set_at(__u32 set, int words)
 {
-	return set * (SET_WAYS * 8 * words);
+	return set * (SET_WAYS * sizeof(half) * words);
 }
 
 /* The sets of a region. */
@@ -244,14 +246,6 @@ static __always_inline __u64 gone_mask(__u32 bit)
 	return 1ULL << (GONE_ON_SHIFT + bit / SET_WAYS);
 }
 
-/* Notes that packet n took a free record. */
-static __always_inline void note_claim(struct batch *b, __u32 n, int words)
-{
-	b->claimed[words == WORDS6] |= 1U << n;
-	b->claimed_at[b->claims & (BATCH - 1)] = n;
-	b->claims++;
-}
-
 #define GONE_ON 0x80 /* beside a packet's number: there may be a record in its second set */
 
 /* Notes that packet n found its set full. */
@@ -276,7 +270,7 @@ static __always_inline void place(const struct tables *t, struct batch *b, struc
 	}
 	if (!*key_word(r, words)) {
 		claim(r, e, key_of(e), words);
-		note_claim(b, n, words);
+		b->claimed[words == WORDS6] |= 1U << n;
 	}
 	sum = r[words - 1] += e->packet.volume;
 	if (sum & FULL)

@@ -11,7 +11,7 @@
 #define SKETCH_SIZE (1 << SKETCH_BITS)
 #define MAX_RANK 33
 #define MAX_SIGNATURES 256
-#define LAYOUT_VERSION 12
+#define LAYOUT_VERSION 13
 
 /* How a probe treats leases on one interface. */
 enum filter_mode { MODE_OBSERVE, MODE_ENFORCE, MODE_OFF };
@@ -106,9 +106,7 @@ enum runs {
 	NUM_RUNS,
 };
 
-#define LISTED_DIRECT (1 << 14) /* ways of listed sources that are counted at once: of 10,000 leases */
 #define LISTED_WAYS 8
-#define DIRECT_WORDS (LISTED_DIRECT / LISTED_WAYS / 64)
 
 #define BATCH 32 /* twice as many misses as a core overlaps, so that it never has too few */
 struct batch {
@@ -118,24 +116,22 @@ struct batch {
 	__u32 first;	   /* of them, those before have been counted in a run */
 	__u32 kept;	   /* of these, from the last batch: their first set was full */
 	__u32 missed;	   /* so many found their set full */
-	__u32 listed;	   /* not 0: some were dropped because their source is listed */
+	__u32 listed;	   /* not 0: in this window some were dropped because their source is listed */
 	__u32 n6;	   /* so many are of IPv6 */
 	__u64 source_bits; /* of the sources noted since the last batch, as in a run */
 	__u64 jiffies;	   /* when now was read */
 	__u64 now;	   /* boot-time ns */
 	__u32 hot4;	   /* sets that IPv4 records are looked for in first; from the probe */
 	__u32 hot6;
-	__u32 claims; /* so many took a free record */
-	__u32 paired; /* by bit: the port pair is to be noted */
+	__u32 known_until; /* the first of the leases that dropped them ends; in the units of struct listed4 */
+	__u32 generation;  /* of the leases when the window began */
 	struct run runs[NUM_RUNS];
-	__u32 claimed[2];	    /* by family and bit: a free record was taken */
-	__u8 claimed_at[BATCH];	    /* the same, one after the other */
-	__u8 missed_at[BATCH];	    /* which found their set full */
-	__u32 fruitless[2];	    /* by family: packets in a row whose second set was full too */
-	__u64 others;		    /* packets and bytes of a kind that are to be counted in other, as in a record */
-	__u64 direct[DIRECT_WORDS]; /* by bit: the set of listed sources has direct counts */
-	__u32 target;		    /* where the last packet's target is */
-	__u32 pad[9];		    /* with it a line ends: none belongs to two CPUs */
+	__u32 claimed[2];      /* by family and bit: a free record was taken */
+	__u32 paired;	       /* by bit: the port pair is to be noted */
+	__u32 target;	       /* where the last packet's target is */
+	__u8 missed_at[BATCH]; /* which found their set full */
+	__u32 fruitless[2];    /* by family: packets in a row whose second set was full too */
+	__u64 others;	       /* packets and bytes of a kind that are to be counted in other, as in a record */
 };
 _Static_assert(sizeof(struct batch) % 64 == 0, "a line of two CPUs");
 
@@ -174,16 +170,10 @@ struct lease_set {
 	__u32 of[LISTED_WAYS];
 };
 
-/* What they lost since the probe last looked: the upper 24 bits count packets, the
- * lower 40 bytes. */
+/* What they lost that was counted in other, since the probe last looked: the upper 24
+ * bits count packets, the lower 40 bytes. */
 struct listed_count {
 	__u64 of[LISTED_WAYS];
-};
-
-/* Beside a record of what a listed source lost, what few packets and the probe need. */
-struct listed_detail {
-	__u64 pairs;   /* bitmap of port pairs */
-	__u64 settled; /* so much of the record's counts is in the lease; written by the probe */
 };
 
 #define UNTIL_SHIFT 27 /* 134 ms */
@@ -266,7 +256,7 @@ struct control {
 	__u32 allow_source;
 	__u32 allow_destination;
 	__u32 signatures;
-	__u32 pad2;
+	__u32 generation; /* another as soon as a source is listed no longer, or less long */
 	/* The window that has ended and is not yet committed. */
 	__u32 pending;
 	__u64 window_start; /* of the open window, boot-time ns */

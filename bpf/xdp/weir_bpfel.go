@@ -28,17 +28,15 @@ type weirBatch struct {
 	Now        uint64
 	Hot4       uint32
 	Hot6       uint32
-	Claims     uint32
-	Paired     uint32
+	KnownUntil uint32
+	Generation uint32
 	Runs       [2]weirRun
 	Claimed    [2]uint32
-	ClaimedAt  [32]uint8
+	Paired     uint32
+	Target     uint32
 	MissedAt   [32]uint8
 	Fruitless  [2]uint32
 	Others     uint64
-	Direct     [32]uint64
-	Target     uint32
-	Pad        [9]uint32
 }
 
 type weirBucket struct {
@@ -73,7 +71,7 @@ type weirControl struct {
 	AllowSource      uint32
 	AllowDestination uint32
 	Signatures       uint32
-	Pad2             uint32
+	Generation       uint32
 	Pending          uint32
 	_                [4]byte
 	WindowStart      uint64
@@ -157,12 +155,6 @@ type weirListedCount struct {
 	Of [8]uint64
 }
 
-type weirListedDetail struct {
-	_       structs.HostLayout
-	Pairs   uint64
-	Settled uint64
-}
-
 type weirNoted struct {
 	_      structs.HostLayout
 	Packet struct {
@@ -228,7 +220,12 @@ type weirRun struct {
 
 type weirSet4 struct {
 	_   structs.HostLayout
-	Way [4]weirSource4
+	Way [4]struct {
+		_            structs.HostLayout
+		Address      uint32
+		Key          uint32
+		PacketsBytes uint64
+	}
 }
 
 type weirSet6 struct {
@@ -296,13 +293,6 @@ type weirSlot struct {
 	}
 }
 
-type weirSource4 struct {
-	_            structs.HostLayout
-	Address      uint32
-	Key          uint32
-	PacketsBytes uint64
-}
-
 type weirTarget struct {
 	_           structs.HostLayout
 	Destination struct {
@@ -355,9 +345,7 @@ const (
 	weirMapLeases          = "leases"
 	weirMapListed          = "listed"
 	weirMapListedCounts    = "listed_counts"
-	weirMapListedDetails   = "listed_details"
 	weirMapListedLeases    = "listed_leases"
-	weirMapListedSources   = "listed_sources"
 	weirMapMeters          = "meters"
 	weirMapPrefilter       = "prefilter"
 	weirMapPrefixes        = "prefixes"
@@ -452,9 +440,7 @@ type weirMapSpecs struct {
 	Leases          *ebpf.MapSpec `ebpf:"leases"`
 	Listed          *ebpf.MapSpec `ebpf:"listed"`
 	ListedCounts    *ebpf.MapSpec `ebpf:"listed_counts"`
-	ListedDetails   *ebpf.MapSpec `ebpf:"listed_details"`
 	ListedLeases    *ebpf.MapSpec `ebpf:"listed_leases"`
-	ListedSources   *ebpf.MapSpec `ebpf:"listed_sources"`
 	Meters          *ebpf.MapSpec `ebpf:"meters"`
 	Prefilter       *ebpf.MapSpec `ebpf:"prefilter"`
 	Prefixes        *ebpf.MapSpec `ebpf:"prefixes"`
@@ -523,9 +509,7 @@ type weirMaps struct {
 	Leases          *ebpf.Map `ebpf:"leases"`
 	Listed          *ebpf.Map `ebpf:"listed"`
 	ListedCounts    *ebpf.Map `ebpf:"listed_counts"`
-	ListedDetails   *ebpf.Map `ebpf:"listed_details"`
 	ListedLeases    *ebpf.Map `ebpf:"listed_leases"`
-	ListedSources   *ebpf.Map `ebpf:"listed_sources"`
 	Meters          *ebpf.Map `ebpf:"meters"`
 	Prefilter       *ebpf.Map `ebpf:"prefilter"`
 	Prefixes        *ebpf.Map `ebpf:"prefixes"`
@@ -555,9 +539,7 @@ func (m *weirMaps) Close() error {
 		m.Leases,
 		m.Listed,
 		m.ListedCounts,
-		m.ListedDetails,
 		m.ListedLeases,
-		m.ListedSources,
 		m.Meters,
 		m.Prefilter,
 		m.Prefixes,

@@ -68,18 +68,20 @@ static __always_inline void finish(struct batch *b, __u32 region, struct noted *
  * What most packets pass by has a copy of its own, with little left to ask. */
 static __always_inline int decide_on(struct batch *b, __u32 region, struct noted *e, int family)
 {
+	half *record = 0;
 	__u64 hash = 0;
-	__u32 reason = filter(&control_value, b, e, region, family, &hash);
+	__u32 reason = filter(&control_value, b, e, region, family, &hash, &record);
 
 	if (reason == REASON_PASS) {
 		finish(b, region, e, family, hash, REASON_PASS);
 		return 1;
 	}
-	if (e->listed) {
-		if (count_directly(region, b, e, e->listed - 1, hash))
-			return 0;
-		b->listed = 1;
+	if (record) {
+		count_directly(region, b, e, record, hash);
+		return 0;
 	}
+	if (e->listed)
+		b->listed = 1;
 	finish(b, region, e, family, hash, reason);
 	return !is_drop(reason);
 }
