@@ -22,54 +22,49 @@ static __always_inline int are_still_listed(const struct control *ctl, struct ba
 }
 
 /* Returns the record of what the source of e, of IPv4, lost as a listed one in this
- * window; or null. */
-static __always_inline half *direct_record(__u32 region, const struct batch *b, const struct noted *e, __u64 hash4)
+ * window; or null. What the packet is then, and where its set begins, is left in e. */
+static __always_inline half *direct_record(__u32 region, const struct batch *b, struct noted *e, __u64 hash4)
 {
-	__u64 own = (__u64)(what_is(&e->packet, 4, REASON_DROP_SOURCE, 1) & 0xffff) << KEY_SHIFT | e->packet.src.w[0];
+	__u32 what = what_is(&e->packet, 4, REASON_DROP_SOURCE, 1), way;
 	struct tables t;
-	half *s, *r;
-	__u32 way;
+	half *r;
 
 	if (!find_tables(&t, region, 4))
 		return 0;
-	s = set_in(&t, first_set(b->hot4, hash4 ^ CONSTANT(64, slot_salt), WORDS4), WORDS4);
-	way = find_way(s, own, WORDS4);
-	r = s + way * WORDS4;
+	e->packet.what = what;
+	e->set = first_set(b->hot4, hash4 ^ CONSTANT(64, slot_salt), WORDS4);
+	r = set_in(&t, e->set, WORDS4);
+	way = find_way(r, (__u64)(what & 0xffff) << KEY_SHIFT | e->packet.src.w[0], WORDS4);
+	r += way * WORDS4;
 	return way < SET_WAYS && *r << (64 - GONE_ON_SHIFT) ? r : 0;
 }
 
-/* Notes the port pair of the packet that is next_of the buffer, in its first set. */
-__noinline int note_direct_pair(__u32 region, __u64 hash4)
+/* Notes the port pair of the packet that is next_of the buffer, in its set. */
+__noinline int note_direct_pair(__u32 region)
 {
 	struct batch *b = batch_at(region);
-	struct noted *e;
 	struct tables t;
 
-	if (!b || !find_tables(&t, region, 4))
-		return 0;
-	e = next_of(b);
-	e->set = first_set(b->hot4, hash4 ^ CONSTANT(64, slot_salt), WORDS4);
-	e->packet.what = what_is(&e->packet, 4, REASON_DROP_SOURCE, 1);
-	note_pair(&t, e, WORDS4);
+	if (b && find_tables(&t, region, 4))
+		note_pair(&t, next_of(b), WORDS4);
 	return 0;
 }
 
 /* Counts the packet in e, which is dropped as one of a record. */
 static __always_inline void count_directly(__u32 region, struct batch *b, struct noted *e, half *r, __u64 hash4)
 {
-	__u32 what = what_is(&e->packet, 4, REASON_DROP_SOURCE, 1);
 	struct run *run = &b->runs[RUN_DIRECT];
 	__u64 sum = r[1] += e->packet.volume;
 
 	if (unlikely(sum & FULL))
 		r[0] |= (__u64)KEY_RETIRED << KEY_SHIFT;
-	sum >>= PACKETS_SHIFT;
-	if (unlikely(are_pairs_wanted(&e->packet, sum, 1)) && !(sum & (PAIRS_OF - 1)))
-		note_direct_pair(region, hash4);
-	if (unlikely(is_other(&e->packet, (__u64)what << 32 | e->packet.ports, 4, run))) {
-		e->packet.what = what;
+	/* One in a few is looked at, in turns that the CPU can predict, as it could not if they
+	 * were by source; and whoever keeps step with them is not left out for long. */
+	if (!((run->turn++ + (b->jiffies >> 6)) & (PAIRS_OF - 1)) &&
+	    unlikely(are_pairs_wanted(&e->packet, sum >> PACKETS_SHIFT, 1)))
+		note_direct_pair(region);
+	if (unlikely(is_other(&e->packet, (__u64)e->packet.what << 32 | e->packet.ports, 4, run)))
 		begin_run(region, RUN_DIRECT, b->n);
-	}
 	run->packets += packets_in(e->packet.volume);
 	run->bytes += bytes_in(e->packet.volume);
 	run->source_bits |= source_bit(hash4 ^ CONSTANT(64, slot_salt));

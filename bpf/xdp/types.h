@@ -95,7 +95,7 @@ struct run {
 	__u64 packets;
 	__u64 bytes;
 	__u64 source_bits;
-	__u64 pad1;
+	__u64 turn; /* counts packets that were counted at once */
 };
 
 /* There are two, so that a flood that is dropped at once does not end the run of those

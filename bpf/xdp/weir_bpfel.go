@@ -215,7 +215,7 @@ type weirRun struct {
 	Packets    uint64
 	Bytes      uint64
 	SourceBits uint64
-	Pad1       uint64
+	Turn       uint64
 }
 
 type weirSet4 struct {
