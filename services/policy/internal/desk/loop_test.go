@@ -65,6 +65,31 @@ func (r *running) awaitReady(t *testing.T) {
 	testkit.Eventually(t, 20*time.Second, "the desk is ready", func() bool { return r.Ready() == nil })
 }
 
+// awaitReading waits until the desk, the only one, reads the rates of every
+// partition and decides by them. One that is ready may not have been told yet
+// where a partition ends: it begins after what was written until then.
+func (r *running) awaitReading(t *testing.T, w *writer) {
+	t.Helper()
+	r.awaitReady(t)
+	quiet := map[int32]string{}
+	for i := 0; len(quiet) < schemas.DefaultPartitions; i++ {
+		name := fmt.Sprintf("quiet%d/eth0", i)
+		quiet[schemas.Partition([]byte(name), schemas.DefaultPartitions)] = name
+	}
+	testkit.Eventually(t, 20*time.Second, "the desk reads every partition", func() bool {
+		before := r.stats.Rates.Load()
+		for _, name := range quiet {
+			w.flood(name) // of nobody
+		}
+		for wait := 0; wait < 100 && r.stats.Rates.Load() < before+uint64(len(quiet)); wait++ {
+			time.Sleep(5 * time.Millisecond)
+		}
+		r.Desk.mu.Lock()
+		defer r.Desk.mu.Unlock()
+		return r.stats.Rates.Load() == before+uint64(len(quiet)) && !r.memory.waits(time.Now())
+	})
+}
+
 // events returns those of a kind.
 func (r *running) events(kind string) []events.Record {
 	r.mu.Lock()
@@ -438,7 +463,7 @@ func TestABrokerThatHangs(t *testing.T) {
 	c, cfg := testkit.Double(t)
 	d, w := startDesk(t, cfg, "one"), newWriter(t, cfg)
 	ordered := follow(t, cfg, cfg.Topics().Commands)
-	d.awaitReady(t)
+	d.awaitReading(t, w)
 	thaw := make(chan struct{})
 	var hung atomic.Int64
 	c.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
