@@ -86,7 +86,8 @@ func (g *judge) value(number int, text string, limit float64, c cell) {
 func (g *judge) ratio(number int, text string, limit float64, a, b cell) {
 	v, ok := g.at(a)
 	w, ok2 := g.at(b)
-	g.add(number, text, limit, v/w, ok && ok2, a)
+	// A cost of nothing was not measured: disturbances were larger than it is.
+	g.add(number, text, limit, v/w, ok && ok2 && v > 0 && w > 0, a)
 }
 
 func (g *judge) atLeast(number int, text string, limit float64, c cell) {

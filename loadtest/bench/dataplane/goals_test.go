@@ -130,6 +130,23 @@ func TestGoalsOfNothingAreNotMeasured(t *testing.T) {
 	}
 }
 
+// TestACostBelowNothingIsNotMeasured: a ratio to it would be met whatever was measured.
+func TestACostBelowNothingIsNotMeasured(t *testing.T) {
+	for _, row := range []string{rowFloor, rowWeir} {
+		for _, cost := range []float64{0, -0.8} {
+			g := Goals(measured(func(experiment, r, column string) float64 {
+				if experiment == "stages" && r == row && column == "1k" {
+					return cost
+				}
+				return good(experiment, r, column)
+			}))[1]
+			if !strings.Contains(g.Text, "1k sources") || g.Met() || !g.Missing {
+				t.Errorf("%s costs %v: %+v", row, cost, g)
+			}
+		}
+	}
+}
+
 func TestCheckRepeatsWhatWasMissedAndTakesTheBetter(t *testing.T) {
 	first := []results.Goal{{Value: 2, Limit: 1, Experiment: "stages"}, {Value: 0.5, Limit: 1, Experiment: "drain"}, {Missing: true, Experiment: "exact"}, {Missing: true, Experiment: "tcp-paired"}}
 	if got := strings.Join(missedIn(first), " "); got != "stages flood tcp" {

@@ -1,6 +1,7 @@
 package testrun
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"runtime"
@@ -16,16 +17,24 @@ type Effort struct {
 	Trial  time.Duration // of CPU time
 }
 
-// Cost is what a program costs per packet.
+// Cost is what a program costs per packet, in ns more than the program that does
+// nothing.
 type Cost struct {
-	Net       float64 // ns: the median less that of the program that does nothing
-	Low, High float64 // ns: the quartiles, less the same
+	Net       float64 // the median
+	Low, High float64 // the quartiles
+}
+
+// trial is one measurement of a program. A CPU changes its speed for a second or so
+// whenever somebody else gets the other thread of its core, so what is subtracted is
+// measured right before and right after.
+type trial struct {
+	net    float64 // ns per packet
+	around float64 // what the program that does nothing cost, the dearer time of the two
 }
 
 // Compare measures programs in turns and returns their costs in order. The first
 // is the one that does nothing. warm is run on each before its first trial.
 func Compare(ctx context.Context, e Effort, subjects []*Subject, warm func(*Subject) error) ([]Cost, error) {
-	samples := make([][]float64, len(subjects))
 	repeats := make([]uint32, len(subjects))
 	for i, s := range subjects {
 		if err := warm(s); err != nil {
@@ -36,40 +45,59 @@ func Compare(ctx context.Context, e Effort, subjects []*Subject, warm func(*Subj
 			return nil, err
 		}
 	}
+	trials := make([][]trial, len(subjects))
 	for range e.Trials {
-		for i, s := range subjects {
+		before, err := subjects[0].perPacket(repeats[0] / 4)
+		if err != nil {
+			return nil, err
+		}
+		for i, s := range subjects[1:] {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
 			// What the others left in the caches is not this program's cost.
-			if _, _, err := s.Run(repeats[i] / 8); err != nil {
+			if _, err := s.perPacket(repeats[i+1] / 8); err != nil {
 				return nil, err
 			}
-			used, n, err := s.Run(repeats[i])
+			cost, err := s.perPacket(repeats[i+1])
 			if err != nil {
 				return nil, err
 			}
-			samples[i] = append(samples[i], float64(used.Nanoseconds())/float64(n))
+			after, err := subjects[0].perPacket(repeats[0] / 4)
+			if err != nil {
+				return nil, err
+			}
+			trials[i+1] = append(trials[i+1], trial{net: cost - (before+after)/2, around: max(before, after)})
+			before = after
 		}
 	}
-	base := quantile(samples[0], 0.5)
 	costs := make([]Cost, len(subjects))
-	for i := range costs {
-		q := Quartiles(samples[i])
-		costs[i] = Cost{Net: q[1] - base, Low: q[0] - base, High: q[2] - base}
+	for i := range costs[1:] {
+		q := Quartiles(calmest(trials[i+1]))
+		costs[i+1] = Cost{Net: q[1], Low: q[0], High: q[2]}
 	}
 	return costs, nil
+}
+
+// calmest returns the costs of the half of the trials that were disturbed least, by
+// what the program that does nothing cost around them. It sorts trials.
+func calmest(trials []trial) []float64 {
+	slices.SortStableFunc(trials, func(a, b trial) int { return cmp.Compare(a.around, b.around) })
+	var nets []float64
+	for _, t := range trials[:(len(trials)+1)/2] {
+		nets = append(nets, t.net)
+	}
+	return nets
 }
 
 // calibrate returns how many packets take one trial.
 func calibrate(s *Subject, trial time.Duration) (uint32, error) {
 	const probe = 20_000
-	used, n, err := s.Run(probe)
+	cost, err := s.perPacket(probe)
 	if err != nil {
 		return 0, err
 	}
-	perPacket := max(1, float64(used.Nanoseconds())/float64(n))
-	return uint32(max(probe, float64(trial.Nanoseconds())/perPacket)), nil
+	return uint32(max(probe, float64(trial.Nanoseconds())/max(1, cost))), nil
 }
 
 // quantile sorts values.

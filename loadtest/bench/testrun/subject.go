@@ -3,8 +3,8 @@
 //
 // A cost is CPU time of the thread, since the wall clock counts whoever else
 // wanted the CPU. Programs that are compared take turns, trial by trial, so that
-// a disturbance meets all of them; a result is the median, less that of a
-// program that does nothing.
+// a disturbance meets all of them; of each trial what a program that does nothing
+// costs at that time is subtracted, and a result is the median of the calmer half.
 package testrun
 
 import (
@@ -151,6 +151,15 @@ func (s *Subject) Run(packets uint32) (time.Duration, uint64, error) {
 	used := ThreadTime() - start
 	after, err := s.Sent()
 	return used, after - before, err
+}
+
+// perPacket is the CPU time of a packet in ns, of at least so many.
+func (s *Subject) perPacket(packets uint32) (float64, error) {
+	used, n, err := s.Run(packets)
+	if err != nil {
+		return 0, err
+	}
+	return float64(used.Nanoseconds()) / float64(n), nil
 }
 
 // RunFor is Run for about so long by the wall clock.

@@ -183,6 +183,16 @@ func TestCompareTellsProgramsApart(t *testing.T) {
 	}
 }
 
+func TestTheCalmerHalfCounts(t *testing.T) {
+	trials := []trial{{net: 9, around: 40}, {net: 1, around: 30}, {net: 3, around: 32}, {net: 7, around: 41}, {net: 2, around: 31}}
+	if got := calmest(trials); !slices.Equal(got, []float64{1, 2, 3}) {
+		t.Errorf("%v", got)
+	}
+	if got := calmest(trials[:1]); len(got) != 1 {
+		t.Errorf("of one: %v", got)
+	}
+}
+
 func TestQuantile(t *testing.T) {
 	for _, c := range []struct{ q, want float64 }{{0, 1}, {0.25, 1.75}, {0.5, 2.5}, {1, 4}} {
 		if got := quantile([]float64{4, 1, 3, 2}, c.q); got != c.want {
