@@ -194,6 +194,3 @@ var reasonNames = [...]string{
 	"drop_malformed", "drop_non_ip", "drop_source", "drop_prefix", "drop_signature",
 	"limit_source", "limit_prefix", "limit_signature", "limit_any_source",
 }
-
-// ReasonNames returns the names of the reasons that verdicts are counted by.
-func ReasonNames() []string { return reasonNames[:] }

@@ -21,7 +21,7 @@ func TestPolicyRemembersOverAKill(t *testing.T) {
 		t.Fatal(err)
 	}
 	var kept watch.Log[baselines.Record]
-	reader, err := watch.Read(within(t, 10*time.Second), s.Stack.Brokers, watch.FromStart, map[string]func(watch.Record){
+	reader, err := watch.Read(within(t, 10*time.Second), s.Stack.Brokers, map[string]func(watch.Record){
 		s.Stack.Topics.Baselines: func(r watch.Record) {
 			b, err := baselines.Decode(r.Key, r.Value)
 			if err != nil {

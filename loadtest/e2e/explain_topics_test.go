@@ -35,7 +35,7 @@ type place struct {
 func followTopics(t *testing.T, s *scenario.Scenario) *followed {
 	t.Helper()
 	f := &followed{counts: map[place]counts.Record{}, attacks: map[string]attacks.Record{}}
-	r, err := watch.Read(within(t, 10*time.Second), s.Stack.Brokers, watch.FromStart, map[string]func(watch.Record){
+	r, err := watch.Read(within(t, 10*time.Second), s.Stack.Brokers, map[string]func(watch.Record){
 		s.Stack.Topics.Counts: func(x watch.Record) {
 			c, err := counts.Decode(x.Value)
 			f.take(err, func() { f.counts[place{x.Partition, x.Offset}] = c })

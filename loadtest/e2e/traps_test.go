@@ -119,7 +119,7 @@ func TestEveryTopicRecreated(t *testing.T) {
 func told(t *testing.T, s *scenario.Scenario, kind string) error {
 	t.Helper()
 	var log watch.Log[watch.Event]
-	r, err := watch.Read(within(t, 10*time.Second), s.Stack.Brokers, watch.FromStart,
+	r, err := watch.Read(within(t, 10*time.Second), s.Stack.Brokers,
 		map[string]func(watch.Record){s.Stack.Topics.Events: watch.Events(&log)})
 	if err != nil {
 		t.Fatal(err)

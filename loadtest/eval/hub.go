@@ -45,7 +45,7 @@ func (h *hub) start(ctx context.Context, bin string) (err error) {
 		return err
 	}
 	t := h.stack.Topics
-	h.reader, err = watch.Read(ctx, h.stack.Brokers, watch.FromStart, map[string]func(watch.Record){
+	h.reader, err = watch.Read(ctx, h.stack.Brokers, map[string]func(watch.Record){
 		t.Counts: h.byKey((*recorder).counts), t.Rates: h.byKey((*recorder).rates), t.Commands: h.command,
 	})
 	return err

@@ -56,7 +56,7 @@ func (s *Session) start(ctx context.Context, o SessionOptions) (err error) {
 		return err
 	}
 	s.counts = watch.NewCounts(s.Stack.Interface)
-	s.reader, err = watch.Read(ctx, s.Stack.Brokers, watch.FromStart, map[string]func(watch.Record){
+	s.reader, err = watch.Read(ctx, s.Stack.Brokers, map[string]func(watch.Record){
 		s.Stack.Topics.Counts: s.counts.Handle,
 	})
 	return err

@@ -87,7 +87,7 @@ func (s *Scenario) start(ctx context.Context, o Options) (err error) {
 			BootID: w.BootID, Seq: w.Seq, End: w.End, Timestamp: w.Record.Timestamp, SeenAt: w.Record.SeenAt,
 		})
 	})
-	s.reader, err = watch.Read(ctx, s.Stack.Brokers, watch.FromStart, map[string]func(watch.Record){
+	s.reader, err = watch.Read(ctx, s.Stack.Brokers, map[string]func(watch.Record){
 		s.Stack.Topics.Counts:   s.Counts.Handle,
 		s.Stack.Topics.Rates:    watch.Rates(&s.Rates),
 		s.Stack.Topics.Commands: watch.Decisions(&s.Decisions),

@@ -27,7 +27,7 @@ type Record struct {
 	SeenAt    time.Duration // boot time at which it was read here
 }
 
-// Reader reads topics from some point to the end and beyond, in the
+// Reader reads topics from their beginning to the end and beyond, in the
 // background.
 type Reader struct {
 	client *kgo.Client
@@ -39,31 +39,18 @@ type Reader struct {
 	lastErr  error
 }
 
-// Start says where a Reader begins.
-type Start bool
-
-// The two beginnings.
-const (
-	FromStart Start = true  // of the topic
-	FromNow   Start = false // records written after Read returns
-)
-
-// Read starts reading the named topics. Each handler is called for every
-// record of its topic, one record at a time. ctx bounds how long connecting may
-// take; reading goes on until Close.
-func Read(ctx context.Context, brokers string, from Start, handlers map[string]func(Record)) (*Reader, error) {
+// Read starts reading the named topics from their beginning. Each handler is
+// called for every record of its topic, one record at a time. ctx bounds how long
+// connecting may take; reading goes on until Close.
+func Read(ctx context.Context, brokers string, handlers map[string]func(Record)) (*Reader, error) {
 	topics := make([]string, 0, len(handlers))
 	byTopic := make(map[string][]func(Record), len(handlers))
 	for topic, h := range handlers {
 		topics = append(topics, topic)
 		byTopic[topic] = append(byTopic[topic], h)
 	}
-	start := kgo.NewOffset().AtEnd()
-	if from == FromStart {
-		start = kgo.NewOffset().AtStart()
-	}
 	client, err := kgo.NewClient(
-		kgo.SeedBrokers(strings.Split(brokers, ",")...), kgo.ConsumeTopics(topics...), kgo.ConsumeResetOffset(start),
+		kgo.SeedBrokers(strings.Split(brokers, ",")...), kgo.ConsumeTopics(topics...), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchMaxWait(500*time.Millisecond), kgo.MetadataMinAge(250*time.Millisecond),
 		kgo.DialTimeout(3*time.Second), kgo.RequestTimeoutOverhead(3*time.Second),
 	)

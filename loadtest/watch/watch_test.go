@@ -21,7 +21,7 @@ func TestReadingOutlivesConnecting(t *testing.T) {
 	topic := schemas.NewTopics("").Events
 	seen := make(chan watch.Record, 10)
 	ctx, stop := context.WithCancel(t.Context())
-	r, err := watch.Read(ctx, b.Address(), watch.FromStart, map[string]func(watch.Record){topic: func(k watch.Record) { seen <- k }})
+	r, err := watch.Read(ctx, b.Address(), map[string]func(watch.Record){topic: func(k watch.Record) { seen <- k }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -69,9 +69,6 @@ func (h *Writer) write(kind Kind, body []byte) error {
 	return nil
 }
 
-// Records returns how many records were written.
-func (h *Writer) Records() uint64 { return h.records }
-
 // Flush makes all that was written readable, should the file be cut off here.
 func (h *Writer) Flush() error {
 	if err := h.z.Flush(); err != nil {
