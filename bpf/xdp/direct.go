@@ -91,7 +91,9 @@ func (d *Datapath) settleRecords(last uint64) {
 		}
 	}
 	for i, r := range records {
-		d.addToLease(leases[i], volumeOf(r.counts), last)
+		if leases[i] != nobody {
+			d.leases[leases[i]].lose(volumeOf(r.counts), last)
+		}
 		r.disown()
 	}
 }
@@ -103,7 +105,9 @@ func (d *Datapath) settleBuffer(b *weirBatch) {
 	noted := b.noted()
 	for i := range noted {
 		if e := &noted[i]; e.isListed() {
-			d.addToLease(d.leaseOf(e.Packet.Src.W[0]), volumeOf(e.Packet.Volume), b.Now)
+			if lease := d.leaseOf(e.Packet.Src.W[0]); lease != nobody {
+				d.leases[lease].lose(volumeOf(e.Packet.Volume), b.Now)
+			}
 			e.disown()
 		}
 	}
@@ -116,18 +120,6 @@ func (d *Datapath) leaseOf(word uint32) uint32 {
 		return lease
 	}
 	return nobody
-}
-
-// addToLease counts what a listed source lost; when the last of it was is not known: at
-// or before a time.
-func (d *Datapath) addToLease(lease uint32, lost volume, last uint64) {
-	if lease == nobody {
-		return
-	}
-	l := &d.leases[lease]
-	atomic.AddUint64(&l.Packets, lost.packets)
-	atomic.AddUint64(&l.Bytes, lost.bytes)
-	atomic.StoreUint64(&l.Last, max(l.Last, last))
 }
 
 // isListed reports whether a record is of what a source lost because it is listed.

@@ -9,7 +9,8 @@
  *
  * That holds for the window in which the record was begun, and in it until the first of
  * the leases on such sources ends, or one is taken back: from then on the list is asked
- * again. Only the record in the first set is looked for. */
+ * again. Only the record in the first set is looked for, and none before some packet was
+ * dropped so in the window: then there is none. */
 #pragma once
 
 #include "batch.h"

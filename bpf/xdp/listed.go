@@ -5,25 +5,24 @@ import (
 	"time"
 )
 
-// Of listed.h: where in the count of a way its packets are.
-const listedPacketsShift = 40
-
-// settle moves the count of a way to its lease. When the drops were is not known:
-// at or before now, in boot time.
+// settle moves the count of a way to its lease.
 func (b *blocklist) settle(leases []weirLease, s uint32, w int, now time.Duration) {
 	count := &b.counts[s].Of[w]
 	if atomic.LoadUint64(count) == 0 {
 		return
 	}
 	sum := atomic.SwapUint64(count, 0)
-	lease := b.leaseAt(s, w)
-	if int(lease) >= len(leases) {
-		return
+	if lease := b.leaseAt(s, w); int(lease) < len(leases) {
+		leases[lease].lose(volumeOf(sum), uint64(now))
 	}
-	l := &leases[lease]
-	atomic.AddUint64(&l.Packets, sum>>listedPacketsShift)
-	atomic.AddUint64(&l.Bytes, sum&(1<<listedPacketsShift-1))
-	atomic.StoreUint64(&l.Last, uint64(now))
+}
+
+// lose adds to a lease what its source lost. When the last of it was is not known: at or
+// before a time.
+func (l *weirLease) lose(lost volume, last uint64) {
+	atomic.AddUint64(&l.Packets, lost.packets)
+	atomic.AddUint64(&l.Bytes, lost.bytes)
+	atomic.StoreUint64(&l.Last, max(l.Last, last))
 }
 
 // settleAll moves the counts of all ways that have been in use to their leases:

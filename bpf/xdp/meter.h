@@ -58,7 +58,7 @@ static __always_inline int is_plain_drop(const struct control *ctl, struct batch
 		return 0;
 	if (ctl->allow_source | ctl->allow_destination)
 		return 0;
-	r = direct_record(region, b, e, hash4);
+	r = b->listed ? direct_record(region, b, e, hash4) : 0;
 	if (!r || !are_still_listed(ctl, b)) {
 		e->listed = ask_first(ctl, b, e->packet.src.w[0], hash4, &unlisted);
 		if (unlisted && !ctl->exact_class)
@@ -70,15 +70,26 @@ static __always_inline int is_plain_drop(const struct control *ctl, struct batch
 	return 1;
 }
 
+/* Which kinds of leases there may be on packets of the interface. */
+static __always_inline __u32 kinds_asked(const struct control *ctl)
+{
+	return *(volatile __u32 *)&ctl->kinds[CONSTANT(32, slot_id)];
+}
+
+/* Does every packet pass that is of IP, if there are leases of these kinds? */
+static __always_inline int is_nothing_asked(__u32 kinds)
+{
+	return !kinds && !CONSTANT(64, source_limit);
+}
+
 /* Returns what becomes of e, which is next_of b, and why. The hash4 of a source of IPv4 is
  * left in hash where it was needed; and in record, where a packet that is dropped is to be
  * counted, if that is known. */
 static __always_inline __u32 filter(const struct control *ctl, struct batch *b, struct noted *e, __u32 region,
-				    int family, __u64 *hash, half **record)
+				    int family, __u32 kinds, __u64 *hash, half **record)
 {
-	__u32 kinds = *(volatile __u32 *)&ctl->kinds[CONSTANT(32, slot_id)], reason = REASON_PASS, maybe;
+	__u32 reason = REASON_PASS, maybe;
 
-	e->listed = 0;
 	if (kinds) {
 		if (family == 4)
 			*hash = hash4(e->packet.src.w[0]);

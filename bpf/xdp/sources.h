@@ -180,7 +180,7 @@ static __always_inline __u64 word_of(const struct noted *e, __u64 key, int words
  * The word has 48 bits, whose uppermost says that it is in use. So it is also the
  * uppermost of the difference to a free record, even if one is subtracted, because in a
  * key another bit is always set as well; and of what is one less than no difference. */
-static __always_inline __u32 find_way(half *set, __u64 own, int words)
+static __always_inline __u64 find_way(half *set, __u64 own, int words)
 {
 	__u64 found = 0;
 
@@ -197,13 +197,15 @@ static __always_inline __u32 find_way(half *set, __u64 own, int words)
 static __always_inline half *find_record(half *set, const struct noted *e, __u64 key, int words)
 {
 	const struct address *a = &e->packet.src;
-	__u32 way = find_way(set, word_of(e, key, words), words);
+	__u64 way = find_way(set, word_of(e, key, words), words);
 	half *r = set + way * words;
 
 	if (way >= SET_WAYS)
 		return 0;
 	if (words == WORDS6 && *key_word(r, words) && ((r[0] ^ half_of(a, 0)) | (r[1] ^ half_of(a, 1))))
 		return 0;
+	if (!r)
+		__builtin_unreachable(); /* so that nobody asks again */
 	return r;
 }
 
