@@ -72,7 +72,7 @@ func (d *Datapath) adoptLinks() error {
 		path := d.linkPath(Slot(i))
 		l, err := link.LoadPinnedLink(path, nil)
 		if errors.Is(err, os.ErrNotExist) {
-			d.slots[i].Ifindex = 0
+			d.vacate(Slot(i))
 			continue
 		}
 		if err != nil {
@@ -80,7 +80,7 @@ func (d *Datapath) adoptLinks() error {
 		}
 		ifindex := linkedTo(l)
 		if ifindex == 0 {
-			d.slots[i].Ifindex = 0
+			d.vacate(Slot(i))
 			if err := errors.Join(l.Unpin(), l.Close()); err != nil {
 				return fmt.Errorf("dropping the link of an interface that is gone: %w", err)
 			}
@@ -130,7 +130,7 @@ func (d *Datapath) Attach(ifindex int, o AttachOptions) (Attachment, error) {
 		}
 	}
 	if err != nil {
-		d.slots[slot].Ifindex = 0
+		d.vacate(slot)
 		return Attachment{}, err
 	}
 	a := &attachment{link: hook.link, program: hook.program,
@@ -164,6 +164,19 @@ func (d *Datapath) freeSlot() (Slot, error) {
 	}
 	return 0, fmt.Errorf("attaching: all %d slots are in use", MaxSlots)
 }
+
+// vacate makes a slot free. What was counted of its interface is still in the tables.
+func (d *Datapath) vacate(s Slot) {
+	slot := &d.slots[s]
+	if slot.Ifindex != 0 || slot.Seq != 0 {
+		d.former |= 1 << s
+	}
+	slot.Ifindex = 0
+}
+
+// isKnown reports whether there may be records of a slot: of an interface, or of one that
+// has left it.
+func (d *Datapath) isKnown(s Slot) bool { return d.slots[s].Ifindex != 0 || d.former>>s&1 != 0 }
 
 // SetOnLink replaces the IPv6 on-link prefixes of an interface.
 func (d *Datapath) SetOnLink(s Slot, prefixes []netip.Prefix) {
@@ -229,7 +242,7 @@ func (d *Datapath) detach(ifindex int) error {
 		return nil
 	}
 	delete(d.attached, ifindex)
-	d.slots[a.Slot].Ifindex = 0
+	d.vacate(a.Slot)
 	var errs []error
 	if d.cfg.PinPath != "" {
 		errs = append(errs, a.link.Unpin())

@@ -158,7 +158,7 @@ func (d *Datapath) lostBy(word uint32) (all []lost) {
 		}
 		l := lost{batch: b}
 		for slot := range d.slots {
-			if d.slots[slot].Ifindex != 0 {
+			if d.isKnown(Slot(slot)) {
 				l.records = d.lostOn(l.records, region, uint64(slot)<<keyShift|uint64(word))
 			}
 		}

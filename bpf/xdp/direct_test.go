@@ -279,6 +279,40 @@ func TestDirectCountsSurvive(t *testing.T) {
 	l.check()
 }
 
+// TestDropsOfAnInterfaceThatLeft: what a source lost there is not its next lease's, where
+// the interface has gone meanwhile.
+func TestDropsOfAnInterfaceThatLeft(t *testing.T) {
+	pins := fmt.Sprintf("/sys/fs/bpf/weir-left-%d", os.Getpid())
+	defer os.RemoveAll(pins)
+	cfg := Config{PinPath: pins, SourceWays: 1 << 12, MaxLeases: 4096, BootID: "boot"}
+	l := newLedger(t, cfg)
+	l.list(0, 40)
+	for i := range 120 { // more than wait in a buffer
+		l.send(i%40, synFrom("198.18.0.0"), classSYN)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d, err := Open(cfg) // there is no link to adopt
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	e := dropOf(listedSource(0))
+	if got, ok := d.Drops(e.Match); !ok || got.Packets != 3 {
+		t.Fatalf("%+v, %v: nobody lost anything", got, ok)
+	}
+	if n, err := d.Delete([]Match{e.Match}); n != 1 || err != nil {
+		t.Fatalf("deleted %d: %v", n, err)
+	}
+	if err := d.Put([]Entry{e}); err != nil {
+		t.Fatal(err)
+	}
+	if got, ok := d.Drops(e.Match); !ok || got.Packets != 0 {
+		t.Errorf("the next lease begins with %+v", got)
+	}
+}
+
 // TestDirectCountsOnEveryCPU counts drops on every CPU while windows end all the time,
 // and leases come and go.
 func TestDirectCountsOnEveryCPU(t *testing.T) {

@@ -60,6 +60,7 @@ type Datapath struct {
 	blocklist blocklist
 	settling  settling
 	attached  map[int]*attachment
+	former    uint64                             // slots that interfaces have left, by bit
 	shown     [MaxSlots][len(reasonNames)]uint64 // the last of Verdicts
 	table     leaseTable
 }
