@@ -76,10 +76,12 @@ struct packet {
 	__u8 family;  /* 4 or 6 */
 	__u8 class;
 	__u8 protocol;
-	__u8 flags;  /* TCP flags */
-	__u32 mark;  /* for whoever keeps packets */
-	__u32 ports; /* source, destination, as on the wire; 0 when there are none */
-	__u32 what;  /* for whoever keeps packets; with the ports it is read as one word */
+	__u8 flags;   /* TCP flags */
+	__u32 listed; /* 0; this and the next two are for whoever keeps packets */
+	__u32 mark;   /* with what it is read as one word */
+	__u32 what;   /* so it is with the ports */
+	__u32 ports;  /* source, destination, as on the wire; 0 when there are none */
+	__u32 set;    /* for whoever keeps packets */
 };
 
 #define PACKETS_SHIFT 40 /* in a volume: so a few of them, and many small ones, add up as they are */
@@ -189,15 +191,15 @@ static __always_inline int parse_ethernet(struct cursor *c, int tags)
 	return type;
 }
 
-/* The class of TCP with these flags, without branches: which come next cannot be
- * predicted. SYN, RST and ACK are bits 0, 1 and 3 of i. */
-static __always_inline __u32 tcp_class(__u32 flags)
+/* The class of TCP with these flags, so many bits further up, without branches: which come
+ * next cannot be predicted. SYN, RST and ACK are bits 0, 1 and 3 of i. */
+static __always_inline __u32 tcp_class(__u32 flags, int up)
 {
 	__u32 i = flags >> 1 & 0xb;
 	__u32 classes = CLASS_TCP_OTHER << 0 | CLASS_SYN << 2 | CLASS_RST << 4 | CLASS_SYN << 6 |
 			CLASS_TCP_OTHER << 16 | CLASS_SYNACK << 18 | CLASS_RST << 20 | CLASS_SYNACK << 22;
 
-	return classes >> 2 * i & 3;
+	return classes << up >> 2 * i & 3 << up;
 }
 
 typedef __u32 __attribute__((may_alias)) word;
@@ -219,7 +221,7 @@ static __always_inline void parse_transport(struct cursor *c, struct packet *p)
 			return;
 		p->ports = ports_at(l4);
 		p->flags = l4[13];
-		p->class = tcp_class(p->flags);
+		p->class = tcp_class(p->flags, 0);
 		return;
 	case PROTO_UDP:
 		l4 = take(c, 8);
@@ -341,6 +343,7 @@ static __always_inline int parse_network(struct cursor *c, int type, struct pack
 	p->protocol = 0;
 	p->flags = 0;
 	p->family = 0;
+	p->listed = 0;
 	p->class = CLASS_OTHER;
 	if (type < 0)
 		return PARSE_MALFORMED;
@@ -359,21 +362,19 @@ static __always_inline int parse_network(struct cursor *c, int type, struct pack
 
 /* Fills in what a packet is but for its addresses. Returns its family, or 0 when it is
  * neither of TCP nor of UDP. */
-static __always_inline int parse_plain_transport(const __u8 *l4, struct packet *p, int family, __u32 protocol,
-						 __u64 length)
+static __always_inline int parse_plain_transport(const __u8 *l4, struct packet *p, int family, __u32 protocol)
 {
 	__u32 rest = family;
 
 	if (protocol == PROTO_TCP)
-		rest |= tcp_class(l4[13]) << 8 | PROTO_TCP << 16 | (__u32)l4[13] << 24;
+		rest |= tcp_class(l4[13], 8) | PROTO_TCP << 16 | (__u32)l4[13] << 24;
 	else if (protocol == PROTO_UDP)
 		rest |= CLASS_UDP << 8 | PROTO_UDP << 16;
 	else
 		return 0;
-	/* At once: what is written in pieces is slow to read as a word. */
-	p->volume = volume_of(1, length);
 	p->ports = ports_at(l4);
-	*(word *)&p->family = rest;
+	/* At once: what is written in pieces is slow to read as a word. And listed is 0. */
+	*(half *)&p->family = rest;
 	return family;
 }
 
@@ -381,9 +382,10 @@ static __always_inline int parse_plain_transport(const __u8 *l4, struct packet *
  * IP without options, extensions and fragments, a whole header of TCP, or of UDP
  * with some payload. Returns its family, or 0 when it is anything else: that is for
  * parse_network. */
-static __always_inline int parse_plain(const struct cursor *c, struct packet *p, __u64 length)
+static __always_inline int parse_plain(const struct cursor *c, struct packet *p)
 {
 	struct ethernet_header *eth = c->pos;
+	__u64 one = volume_of(1, 0), length; /* one packet, and what of it lies before eth */
 	__u32 type;
 
 	if (unlikely((void *)eth + PLAIN4 > c->end))
@@ -393,11 +395,15 @@ static __always_inline int parse_plain(const struct cursor *c, struct packet *p,
 		asm volatile("" : "+r"(type)); /* or the compiler would ask this before */
 		if (type == bpf_htons(ETHERTYPE_8021Q) || type == bpf_htons(ETHERTYPE_8021AD)) {
 			eth = (void *)eth + sizeof(struct vlan_header); /* its type is now the inner one */
+			one = volume_of(1, sizeof(struct vlan_header));
 			if (unlikely((void *)eth + PLAIN4 > c->end))
 				return 0;
 			type = eth->type;
 		}
 	}
+	length = c->end - (void *)eth;
+	asm volatile("" : "+r"(length)); /* the verifier forbids to begin with a sum */
+	p->volume = one + length;
 	if (type == bpf_htons(ETHERTYPE_IPV4)) {
 		struct ipv4_header *ip = (void *)(eth + 1);
 
@@ -407,7 +413,7 @@ static __always_inline int parse_plain(const struct cursor *c, struct packet *p,
 		set_half(&p->src, 1, 0);
 		set_half(&p->dst, 0, ip->dst);
 		set_half(&p->dst, 1, 0);
-		return parse_plain_transport((void *)(ip + 1), p, 4, ip->protocol, length);
+		return parse_plain_transport((void *)(ip + 1), p, 4, ip->protocol);
 	}
 	if (type == bpf_htons(ETHERTYPE_IPV6)) {
 		struct ipv6_header *ip = (void *)(eth + 1);
@@ -416,7 +422,7 @@ static __always_inline int parse_plain(const struct cursor *c, struct packet *p,
 			return 0;
 		p->src = ip->src;
 		p->dst = ip->dst;
-		return parse_plain_transport((void *)(ip + 1), p, 6, ip->next, length);
+		return parse_plain_transport((void *)(ip + 1), p, 6, ip->next);
 	}
 	return 0;
 }

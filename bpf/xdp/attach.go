@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -33,6 +34,13 @@ func (d *Datapath) loadProgram(s Slot, name string, v variant) (*ebpf.Program, e
 		"frags": flag(v.frags), "source_limit": cost(d.cfg.SourceLimit, 1),
 	}
 	if err := setConstants(spec, name, constants); err != nil {
+		return nil, err
+	}
+	program := spec.Programs[name].Instructions
+	if err := errors.Join(
+		aim(program, sectionOf("control_page"), unsafe.Offsetof(weirControl{}.Kinds), 4*int(s)),
+		aim(program, sectionOf("slots"), unsafe.Offsetof(weirSlot{}.OnLinks), int(unsafe.Sizeof(weirSlot{}))*int(s)),
+	); err != nil {
 		return nil, err
 	}
 	replace := map[string]*ebpf.Map{}

@@ -19,9 +19,9 @@ static __always_inline void count_verdict(__u32 region, __u32 slot, __u32 reason
 /* What is noted at n. The compiler is to know neither n, or it would leave out the
  * bound that the verifier needs, nor how this is found: it would find it again for
  * every field. */
-static __always_inline struct noted *noted_at(struct batch *b, __u64 n)
+static __always_inline struct packet *noted_at(struct batch *b, __u64 n)
 {
-	struct noted *e;
+	struct packet *e;
 
 	asm volatile("" : "+r"(n));
 	e = &b->noted[n & (BATCH - 1)];
@@ -30,34 +30,40 @@ static __always_inline struct noted *noted_at(struct batch *b, __u64 n)
 }
 
 /* What was noted before e; in front of the first is room for nothing. */
-static __always_inline struct noted *before(struct noted *e)
+static __always_inline struct packet *before(struct packet *e)
 {
 	return e - 1;
 }
 
-/* Where the next packet is noted. */
-static __always_inline struct noted *next_of(struct batch *b)
+/* Where the next packet is noted; as noted_at. */
+static __always_inline struct packet *next_of(struct batch *b)
 {
-	return noted_at(b, b->n);
+	__u64 at = b->filled;
+	void *in = b;
+
+	asm volatile("" : "+r"(at));
+	in += at & (BATCH - 1) * NOTED;
+	asm volatile("" : "+r"(in));
+	return in + __builtin_offsetof(struct batch, noted);
 }
 
-/* The ports, and above them what a packet is, as one word; of a packet that was written
+/* What a packet is, and above that its ports, as one word; of a packet that was written
  * just now it takes time to get at. */
-static __always_inline __u64 told_by(const __u32 *ports)
+static __always_inline __u64 told_by(const __u32 *what)
 {
-	return *(const half *)ports;
+	return *(const half *)what;
 }
 
 /* What of that packets of one run have in common: of the ports, the bits that tell one
  * attack from another. */
 static __always_inline __u64 telling_bits(__u32 class)
 {
-	__u64 what = ~0ULL << 32;
+	__u64 what = ~WHAT_KEPT;
 
 	if (class == CLASS_SYN)
-		return what | bpf_htonl(0x0000ffff);
+		return what | (__u64)bpf_htonl(0x0000ffff) << 32;
 	if (class == CLASS_SYNACK || class == CLASS_UDP)
-		return what | bpf_htonl(0xffff0000);
+		return what | (__u64)bpf_htonl(0xffff0000) << 32;
 	return what;
 }
 
@@ -79,7 +85,7 @@ static __always_inline void end_run(__u32 region, struct batch *b, struct run *r
 __noinline int begin_run(__u32 region, __u32 which, __u32 n)
 {
 	struct batch *b = batch_at(region);
-	struct noted *e;
+	struct packet *e;
 	struct run *r;
 
 	if (!b)
@@ -87,22 +93,28 @@ __noinline int begin_run(__u32 region, __u32 which, __u32 n)
 	e = noted_at(b, n);
 	r = &b->runs[which & (NUM_RUNS - 1)];
 	end_run(region, b, r);
-	r->dst = e->packet.dst;
-	r->ports = e->packet.ports;
-	r->what = e->packet.what;
-	r->telling = telling_bits(e->packet.class);
+	r->dst = e->dst;
+	r->ports = e->ports;
+	r->what = e->what;
+	r->telling = telling_bits(e->class);
 	r->bytes = 0;
 	r->source_bits = 0;
 	return 0;
+}
+
+/* Was the packet for another target than those of a run? */
+static __always_inline __u64 is_elsewhere(const struct packet *p, int family, const struct run *r)
+{
+	__u64 other = half_of(&p->dst, 0) ^ half_of(&r->dst, 0);
+
+	return family == 4 ? other : other | (half_of(&p->dst, 1) ^ half_of(&r->dst, 1));
 }
 
 /* Has something else become of a packet, of which is told so much, than of a run's, or was
  * it for another target? */
 static __always_inline __u64 is_other(const struct packet *p, __u64 told, int family, const struct run *r)
 {
-	__u64 other = (half_of(&p->dst, 0) ^ half_of(&r->dst, 0)) | ((told ^ told_by(&r->ports)) & r->telling);
-
-	return family == 4 ? other : other | (half_of(&p->dst, 1) ^ half_of(&r->dst, 1));
+	return is_elsewhere(p, family, r) | ((told ^ told_by(&r->what)) & r->telling);
 }
 
 /* One of 64 bits for a source, by its hash: how many are set says about how many sources
@@ -126,14 +138,14 @@ __noinline int count_runs(__u32 region)
 	r = &b->runs[RUN_NOTED];
 #pragma clang loop unroll(disable)
 	for (__u32 n = 0; n < BATCH; n++) {
-		struct noted *e = noted_at(b, n);
+		struct packet *e = noted_at(b, n);
 
 		if (n < b->kept)
 			continue;
-		if (is_other(&e->packet, told_by(&e->packet.ports), ANY_FAMILY, r))
+		if (is_other(e, told_by(&e->what), ANY_FAMILY, r))
 			begin_run(region, RUN_NOTED, n);
-		r->packets += packets_in(e->packet.volume);
-		r->bytes += bytes_in(e->packet.volume);
+		r->packets += packets_in(e->volume);
+		r->bytes += bytes_in(e->volume);
 		r->source_bits |= source_bit(hash_of(e));
 	}
 	return 0;
@@ -145,28 +157,49 @@ __noinline int count_runs(__u32 region)
 static __always_inline void count_run(__u32 region, struct batch *b, int family)
 {
 	struct run *r = &b->runs[RUN_NOTED];
-	__u64 other = 0, sum = 0, source_bits = b->source_bits;
+	__u64 other = 0, told = 0, sum = 0, source_bits = b->source_bits;
 
 	b->first = BATCH; /* before it is in a run: see end_run */
 	b->source_bits = 0;
 	asm volatile("" ::: "memory");
 #pragma clang loop unroll_count(4)
 	for (int n = 0; n < BATCH; n++) {
-		const struct packet *p = &b->noted[n].packet;
+		const struct packet *p = &b->noted[n];
 
-		other |= is_other(p, told_by(&p->ports), family, r);
+		other |= is_elsewhere(p, family, r);
+		told |= told_by(&p->what) ^ told_by(&r->what);
 		sum += p->volume;
 	}
-	if (other) {
+	if (other | (told & r->telling)) {
 		count_runs(region);
 		return;
 	}
 #pragma clang loop unroll(disable)
 	for (__u32 n = 0; n < BATCH && n < b->kept; n++)
-		sum -= noted_at(b, n)->packet.volume;
+		sum -= noted_at(b, n)->volume;
 	r->packets += packets_in(sum);
 	r->bytes += bytes_in(sum);
 	r->source_bits |= source_bits;
+}
+
+/* Counts every packet in its set, or says that this is full. */
+static __always_inline void place_all(__u32 region, const struct tables *t, struct batch *b, int family)
+{
+	struct packet *e = b->noted;
+	__u64 full = 0, sum;
+
+#pragma clang loop unroll(disable)
+	for (int n = 0; n < BATCH; n += PAIRS_OF, e += PAIRS_OF) {
+		asm volatile("" : "+r"(e));
+		sum = place_of(t, b, e, n, family);
+		want_pair(b, e, n, sum);
+		full |= sum;
+#pragma unroll
+		for (int i = 1; i < PAIRS_OF; i++)
+			full |= place_of(t, b, e + i, n + i, family);
+	}
+	if (full & FULL)
+		retire_full(region);
 }
 
 /* Counts every packet in the run and in its set, or says that this is full. The loop that
@@ -174,7 +207,6 @@ static __always_inline void count_run(__u32 region, struct batch *b, int family)
  * run is counted while they come. */
 static __always_inline void count_batch_of(__u32 region, struct batch *b, int family)
 {
-	struct noted *e = b->noted;
 	struct tables t;
 
 	if (!find_tables(&t, region, family))
@@ -185,18 +217,19 @@ static __always_inline void count_batch_of(__u32 region, struct batch *b, int fa
 	count_run(region, b, family);
 	begin_places(b);
 	b->paired = 0;
-#pragma clang loop unroll(disable)
-	for (int n = 0; n < BATCH; n++, e++) {
-		asm volatile("" : "+r"(e));
-		place_of(&t, b, e, n, family);
-	}
+	if (family == 4 && b->fruitless[0] >= CROWDED)
+		place_all_crowded(region);
+	else
+		place_all(region, &t, b, family);
 }
 
 static __always_inline void count_batch(__u32 region, struct batch *b)
 {
-	if (!b->n6)
+	__u32 of6 = b->filled % NOTED;
+
+	if (!of6)
 		count_batch_of(region, b, 4);
-	else if (b->n6 == BATCH)
+	else if (of6 == BATCH)
 		count_batch_of(region, b, 6);
 	else
 		count_batch_of(region, b, ANY_FAMILY);
@@ -212,11 +245,11 @@ __noinline int note_pairs(__u32 region)
 		return 0;
 #pragma clang loop unroll(disable)
 	for (int n = 0; n < BATCH; n += PAIRS_OF) {
-		struct noted *e = &b->noted[n];
+		struct packet *e = &b->noted[n];
 
 		if (!(b->paired & 1U << n))
 			continue;
-		if (e->packet.family == 4)
+		if (e->family == 4)
 			note_pair(&t, e, WORDS4);
 		else
 			note_pair(&t, e, WORDS6);
@@ -250,10 +283,13 @@ __noinline int flush(__u32 region)
  * Elsewhere a host is a /64: whoever has one address of it has them all. */
 static __always_inline int is_on_link(__u64 upper)
 {
-	const struct slot *s = &slot_values[CONSTANT(32, slot_id)];
+	const struct slot *s;
 
 	if ((upper & bpf_cpu_to_be64(0xffc0000000000000ULL)) == bpf_cpu_to_be64(0xfe80000000000000ULL))
 		return 1;
+	if (!OF_SLOT(slot_values, __builtin_offsetof(struct slot, on_links)))
+		return 0;
+	s = &slot_values[CONSTANT(32, slot_id)];
 #pragma unroll
 	for (int i = 0; i < MAX_ON_LINK; i++) {
 		if (i >= s->on_links)
@@ -296,49 +332,49 @@ static __always_inline __u32 what_is(const struct packet *p, int family, __u32 r
 
 /* Joins a packet with the one noted before, if it is of the same flow and the same became
  * of it, as in trains of packets it is. Returns whether it did. */
-static __always_inline int join(struct noted *before, const struct noted *e, int family, __u32 what, __u32 reason)
+static __always_inline int join(struct packet *before, const struct packet *e, int family, __u32 what, __u32 reason)
 {
-	const struct packet *p = &e->packet;
-	struct packet *q = &before->packet;
-	__u64 other = half_of(&q->dst, 0) ^ half_of(&p->dst, 0);
+	__u64 other = half_of(&before->dst, 0) ^ half_of(&e->dst, 0);
 
-	if (half_of(&q->src, 0) != half_of(&p->src, 0))
+	if (half_of(&before->src, 0) != half_of(&e->src, 0))
 		return 0;
 	if (family == 6)
-		other |= (half_of(&q->src, 1) ^ half_of(&p->src, 1)) | (half_of(&q->dst, 1) ^ half_of(&p->dst, 1));
+		other |=
+		    (half_of(&before->src, 1) ^ half_of(&e->src, 1)) | (half_of(&before->dst, 1) ^ half_of(&e->dst, 1));
 	if (reason != REASON_PASS)
 		other |= before->listed ^ e->listed;
-	other |= (q->what ^ what) | (q->ports ^ p->ports);
-	if (other || q->volume & JOINED)
+	other |= (before->what ^ what) | (before->ports ^ e->ports);
+	if (other || before->volume & JOINED)
 		return 0;
-	q->volume += p->volume;
+	before->volume += e->volume;
 	return 1;
 }
 
 /* Notes the packet that is in e, which is next_of b, for counting; returns whether the
  * buffer is full. Of IPv4 the hash4 of its source may be known, and is not 0 then: most of
  * a train are joined without. */
-static __always_inline int note(__u32 region, struct batch *b, struct noted *e, int family, __u64 known, __u32 reason)
+static __always_inline int note(struct batch *b, struct packet *e, int family, __u64 known, __u32 reason)
 {
-	struct packet *p = &e->packet;
-	__u32 what = what_is(p, family, reason, e->listed), n = b->n;
-	__u64 hash;
+	__u32 what = what_is(e, family, reason, e->listed), filled = b->filled;
+	__u64 source = half_of(&e->src, 0), hash;
 
-	if (family == 6 && is_grouped(p))
-		set_half(&p->src, 1, 0);
-	if (n > b->first && join(before(e), e, family, what, reason))
+	if (family == 6 && is_grouped(e))
+		set_half(&e->src, 1, 0);
+	if (join(before(e), e, family, what, reason))
 		return 0;
-	p->what = what;
+	e->what = what;
 	if (family == 4) {
-		hash = (known ? known : hash4(p->src.w[0])) ^ CONSTANT(64, slot_salt);
+		hash = (known ? known : hash4(source)) ^ CONSTANT(64, slot_salt);
+		e->mark = source;
 		e->set = first_set(b->hot4, hash, WORDS4);
+		filled += NOTED;
 	} else {
-		hash = hash_of6(e);
-		p->mark = hash >> 32;
+		hash = hash6(source, half_of(&e->src, 1), CONSTANT(32, slot_id));
+		e->mark = hash >> 32;
 		e->set = first_set(b->hot6, hash, WORDS6);
-		b->n6++;
+		filled += NOTED + 1;
 	}
 	b->source_bits |= source_bit(hash);
-	b->n = n + 1;
-	return n + 1 >= BATCH;
+	b->filled = filled;
+	return filled >= BATCH * NOTED;
 }

@@ -25,6 +25,22 @@ func setConstants(spec *ebpf.CollectionSpec, name string, values map[string]any)
 	return nil
 }
 
+// aim makes a program read what lies so many bytes further where it reads the first of an
+// array in a section, at an address that is loaded right before: OF_SLOT of consts.h. So it
+// need not reckon out which is its interface's.
+func aim(program asm.Instructions, section string, first uintptr, further int) error {
+	err := fmt.Errorf("the program reads nothing at %d of %s", first, section)
+	for at := range len(program) - 1 {
+		address, load := &program[at], &program[at+1]
+		if address.IsLoadFromMap() && address.Reference() == section && uintptr(load.Offset) == first &&
+			load.Src == address.Dst && load.OpCode.Class() == asm.LdXClass {
+			load.Offset += int16(further)
+			err = nil
+		}
+	}
+	return err
+}
+
 // inline replaces the loads of a section's constants, by their offset, where the
 // address is loaded right before and serves nothing else. As many slots are taken
 // as before: jumps stay right.

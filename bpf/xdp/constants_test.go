@@ -46,3 +46,26 @@ func slotsOf(program asm.Instructions) (n int) {
 	}
 	return n
 }
+
+func TestProgramReadsWhatIsOfItsInterface(t *testing.T) {
+	const section, first = ".data.control_page", 32
+	read := func(to, by asm.Register, section string, offset int16) asm.Instructions {
+		return asm.Instructions{asm.LoadMapValue(by, 0, 0).WithReference(section), asm.LoadMem(to, by, offset, asm.Word)}
+	}
+	for name, c := range map[string]struct {
+		program asm.Instructions
+		want    int16
+	}{
+		"the first":       {read(asm.R2, asm.R2, section, first), first + 8},
+		"something else":  {read(asm.R2, asm.R2, section, first+4), first + 4},
+		"another section": {read(asm.R2, asm.R2, ".data.slots", first), first},
+		"another address": {append(read(asm.R2, asm.R2, section, first)[:1], asm.LoadMem(asm.R2, asm.R3, first, asm.Word)), first},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := aim(c.program, section, first, 8)
+			if got := c.program[1].Offset; got != c.want || (err == nil) != (name == "the first") {
+				t.Errorf("reads at %d, want %d; error %v", got, c.want, err)
+			}
+		})
+	}
+}

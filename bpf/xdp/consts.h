@@ -14,6 +14,15 @@
 		constant_value;                                                                                        \
 	})
 
+/* Reads what an array of the section of that name has first, at this offset; where the probe
+ * makes it what it has for the interface (constants.go). */
+#define OF_SLOT(section, offset)                                                                                       \
+	({                                                                                                             \
+		__u64 of_slot_value;                                                                                   \
+		asm volatile("%0 = " #section " ll\n%0 = *(u32 *)(%0 + %1)" : "=r"(of_slot_value) : "i"(offset));      \
+		(__u32) of_slot_value;                                                                                 \
+	})
+
 /* The interface's number: one copy of the program is loaded per interface. */
 volatile const __u32 slot_id = 0;
 /* Possible CPUs: the stride of the tables. */

@@ -2,6 +2,7 @@ package xdp
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"testing"
 
@@ -47,10 +48,16 @@ func newRig(t testing.TB, cfg Config) *rig {
 	return r
 }
 
+// takesFrags reports whether a slot of a rig takes frames that are spread over several
+// buffers, and so any length; one that does not takes linearFrame bytes.
+func takesFrags(s Slot) bool { return s%2 == 1 }
+
+const linearFrame = 3000 // of a page, in which more than the frame lies
+
 // use makes slot s exist without an interface.
 func (r *rig) use(s Slot, m FilterMode) {
 	r.t.Helper()
-	p, err := r.loadProgram(s, "weir", variant{frags: true})
+	p, err := r.loadProgram(s, "weir", variant{frags: takesFrags(s)})
 	if err != nil {
 		r.t.Fatalf("%+v", err)
 	}
@@ -85,6 +92,12 @@ func (r *rig) run(s Slot, f frame, n uint32) uint32 {
 // drain ends the window and returns slot 0's.
 func (r *rig) drain() Window {
 	r.t.Helper()
+	return r.drains()[0]
+}
+
+// drains ends the window and returns that of every slot.
+func (r *rig) drains() []Window {
+	r.t.Helper()
 	out, err := r.Drain()
 	if err != nil {
 		r.t.Fatalf("%+v", err)
@@ -92,8 +105,10 @@ func (r *rig) drain() Window {
 	if len(out.Windows) == 0 {
 		r.t.Fatal("no window")
 	}
-	checkSums(r.t, &out.Windows[0])
-	return out.Windows[0]
+	for i := range out.Windows {
+		checkSums(r.t, &out.Windows[i])
+	}
+	return out.Windows
 }
 
 // checkSums holds every window against the invariant of the contract.
@@ -123,6 +138,37 @@ func (r *rig) put(entries ...Entry) {
 	}
 	if err := r.Put(entries); err != nil {
 		r.t.Fatalf("%+v", err)
+	}
+}
+
+// TestInterfacesDiffer: what one interface has, leases and a link of its own, is not another's.
+func TestInterfacesDiffer(t *testing.T) {
+	r := newRig(t, Config{IPv6SourcePrefixLength: 64})
+	const other = Slot(5)
+	r.use(other, FilterEnforce)
+	r.put(Entry{Match: source("203.0.113.9/32"), Action: ActionDrop, Interfaces: 1 << other})
+	r.SetOnLink(other, []netip.Prefix{netip.MustParsePrefix("2001:db8:1:2::/64")})
+	host := ethernet(0x86dd).ipv6("2001:db8:1:2::9", "2001:db8::1", 6).tcp(1, 80, flagSYN)
+	windows := map[Slot]Window{}
+	for s, want := range map[Slot]uint32{0: xdpPass, other: xdpDrop} {
+		if got := r.run(s, synFrom("203.0.113.9"), 1); got != want {
+			t.Errorf("slot %d: verdict %d, want %d", s, got, want)
+		}
+		r.run(s, host, 1)
+	}
+	for _, w := range r.drains() {
+		windows[w.Slot] = w
+	}
+	for s, want := range map[Slot]string{0: "2001:db8:1:2::", other: "2001:db8:1:2::9"} {
+		w := windows[s]
+		for _, source := range w.Sources.All() {
+			if source.Address.Is6() && source.Address.String() != want {
+				t.Errorf("slot %d: counted as %s, want %s", s, source.Address, want)
+			}
+		}
+		if w.Sources.Len() != 2 {
+			t.Errorf("slot %d: %d sources, want two", s, w.Sources.Len())
+		}
 	}
 }
 

@@ -22,7 +22,7 @@ func plainKey(key uint32) uint32 { return key &^ (key << 1 & (kindPairs << kindS
 func plain4(word uint64) uint64 { return word & recordMask &^ (word << 1 & pairs4) }
 
 // isListed reports whether a noted packet was dropped because its source is listed.
-func (e *weirNoted) isListed() bool { return e.Packet.What&listedKey == listedKey }
+func (e *weirPacket) isListed() bool { return e.What&listedKey == listedKey }
 
 // settleListed adds to the leases what their sources lost in the half that has ended. What
 // is added is from then on as any other that was dropped: who does it again, in a later
@@ -105,8 +105,8 @@ func (d *Datapath) settleBuffer(b *weirBatch) {
 	noted := b.noted()
 	for i := range noted {
 		if e := &noted[i]; e.isListed() {
-			if lease := d.leaseOf(e.Packet.Src.W[0]); lease != nobody {
-				d.leases[lease].lose(volumeOf(e.Packet.Volume), b.Now)
+			if lease := d.leaseOf(e.Src.W[0]); lease != nobody {
+				d.leases[lease].lose(volumeOf(e.Volume), b.Now)
 			}
 			e.disown()
 		}
@@ -135,9 +135,9 @@ func (r *record4) disown() {
 }
 
 // disown is the same of a packet that waits in a buffer: it may be another by now.
-func (e *weirNoted) disown() {
-	what := atomic.LoadUint32(&e.Packet.What)
-	atomic.CompareAndSwapUint32(&e.Packet.What, what, plainKey(what&keyMask)|what&^keyMask)
+func (e *weirPacket) disown() {
+	what := atomic.LoadUint32(&e.What)
+	atomic.CompareAndSwapUint32(&e.What, what, plainKey(what&keyMask)|what&^keyMask)
 	atomic.StoreUint32(&e.Listed, 0)
 }
 
@@ -145,7 +145,7 @@ func (e *weirNoted) disown() {
 type lost struct {
 	batch   *weirBatch
 	records []*record4
-	noted   []*weirNoted
+	noted   []*weirPacket
 }
 
 // lostBy returns what a source lost, by region. What is in the buffers is looked at last:
@@ -164,7 +164,7 @@ func (d *Datapath) lostBy(word uint32) (all []lost) {
 		}
 		noted := b.noted()
 		for i := range noted {
-			if e := &noted[i]; e.isListed() && e.Packet.Src.W[0] == word {
+			if e := &noted[i]; e.isListed() && e.Src.W[0] == word {
 				l.noted = append(l.noted, e)
 			}
 		}
@@ -210,7 +210,7 @@ func (l *lost) sum() (sum volume, last time.Duration) {
 		sum.add(volumeOf(atomic.LoadUint64(&r.counts)))
 	}
 	for _, e := range l.noted {
-		sum.add(volumeOf(atomic.LoadUint64(&e.Packet.Volume)))
+		sum.add(volumeOf(atomic.LoadUint64(&e.Volume)))
 	}
 	if sum.packets > 0 {
 		last = time.Duration(atomic.LoadUint64(&l.batch.Now))

@@ -24,49 +24,54 @@ static __always_inline int are_still_listed(const struct control *ctl, struct ba
 
 /* Returns the record of what the source of e, of IPv4, lost as a listed one in this
  * window; or null. What the packet is then, and where its set begins, is left in e. */
-static __always_inline half *direct_record(__u32 region, const struct batch *b, struct noted *e, __u64 hash4)
+static __always_inline half *direct_record(__u32 region, const struct batch *b, struct packet *e, __u64 hash4)
 {
-	__u32 what = what_is(&e->packet, 4, REASON_DROP_SOURCE, 1), way;
+	__u32 what = what_is(e, 4, REASON_DROP_SOURCE, 1);
 	struct tables t;
+	__u64 way;
 	half *r;
 
 	if (!find_tables(&t, region, 4))
 		return 0;
-	e->packet.what = what;
+	e->what = what;
 	e->set = first_set(b->hot4, hash4 ^ CONSTANT(64, slot_salt), WORDS4);
 	r = set_in(&t, e->set, WORDS4);
-	way = find_way(r, (__u64)(what & 0xffff) << KEY_SHIFT | e->packet.src.w[0], WORDS4);
-	r += way * WORDS4;
-	return way < SET_WAYS && *r << (64 - GONE_ON_SHIFT) ? r : 0;
+	way = find_way(r, (__u64)(what & 0xffff) << KEY_SHIFT | e->src.w[0], WORDS4);
+	r = (void *)r + way;
+	return way < SET_WAYS * RECORD(WORDS4) && *r << (64 - GONE_ON_SHIFT) ? r : 0;
 }
 
 /* Notes the port pair of the packet that is next_of the buffer, in its set. */
 __noinline int note_direct_pair(__u32 region)
 {
 	struct batch *b = batch_at(region);
+	struct packet *e;
 	struct tables t;
 
-	if (b && find_tables(&t, region, 4))
-		note_pair(&t, next_of(b), WORDS4);
+	if (!b || !find_tables(&t, region, 4))
+		return 0;
+	e = next_of(b);
+	e->mark = e->src.w[0];
+	note_pair(&t, e, WORDS4);
 	return 0;
 }
 
 /* Counts the packet in e, which is dropped as one of a record. */
-static __always_inline void count_directly(__u32 region, struct batch *b, struct noted *e, half *r, __u64 hash4)
+static __always_inline void count_directly(__u32 region, struct batch *b, struct packet *e, half *r, __u64 hash4)
 {
 	struct run *run = &b->runs[RUN_DIRECT];
-	__u64 sum = r[1] += e->packet.volume;
+	__u64 sum = r[1] += e->volume;
 
 	if (unlikely(sum & FULL))
 		r[0] |= (__u64)KEY_RETIRED << KEY_SHIFT;
 	/* One in a few is looked at, in turns that the CPU can predict, as it could not if they
 	 * were by source; and whoever keeps step with them is not left out for long. */
 	if (!((run->turn++ + (b->jiffies >> 6)) & (PAIRS_OF - 1)) &&
-	    unlikely(are_pairs_wanted(&e->packet, sum >> PACKETS_SHIFT, 1)))
+	    unlikely(are_pairs_wanted(e, sum >> PACKETS_SHIFT, 1)))
 		note_direct_pair(region);
-	if (unlikely(is_other(&e->packet, (__u64)e->packet.what << 32 | e->packet.ports, 4, run)))
-		begin_run(region, RUN_DIRECT, b->n);
-	run->packets += packets_in(e->packet.volume);
-	run->bytes += bytes_in(e->packet.volume);
+	if (unlikely(is_other(e, (__u64)e->ports << 32 | e->what, 4, run)))
+		begin_run(region, RUN_DIRECT, b->filled / NOTED);
+	run->packets += packets_in(e->volume);
+	run->bytes += bytes_in(e->volume);
 	run->source_bits |= source_bit(hash4 ^ CONSTANT(64, slot_salt));
 }

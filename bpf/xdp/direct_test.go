@@ -31,7 +31,7 @@ func TestDirectCounts(t *testing.T) {
 				l.t.Errorf("%d records, want 20", got)
 			}
 			for region := range l.batches { // since each has its record
-				if n := l.batches[region].N; n != 0 {
+				if n := l.batches[region].Filled; n != 0 {
 					l.t.Errorf("%d packets were noted", n)
 				}
 			}

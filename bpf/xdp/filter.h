@@ -410,7 +410,7 @@ __noinline int ask_leases(__u32 region, __u32 maybe)
 
 	if (!b)
 		return REASON_PASS;
-	p = &next_of(b)->packet;
+	p = next_of(b);
 	if (maybe & MAYBE_EXACT)
 		ask_exact(ctl, p, &d);
 	if (maybe & MAYBE_PREFIX && d.action < ACTION_DROP)

@@ -191,7 +191,11 @@ func (f *fuzz) onCPU(n int) {
 // packet sends one frame and holds everything about it against the model.
 func (f *fuzz) packet() {
 	s := Slot(f.IntN(fuzzSlots))
-	p := dissect(f.frame())
+	sent := f.frame()
+	if !takesFrags(s) {
+		sent = sent[:min(len(sent), linearFrame)]
+	}
+	p := dissect(sent)
 	before := f.verdicts(s)
 	t0 := BootTime() - jiffy
 	verdict, err := f.programs[s].Run(&ebpf.RunOptions{Data: p.frame, Repeat: 1})

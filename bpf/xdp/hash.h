@@ -36,7 +36,7 @@ static __always_inline __u64 hash6(__u64 upper, __u64 lower, __u64 slot)
 }
 
 /* Of a source of IPv4, on whatever interface. */
-static __always_inline __u64 hash4(__u32 address)
+static __always_inline __u64 hash4(__u64 address)
 {
 	return mix(address + CONSTANT(64, seed));
 }

@@ -3,6 +3,7 @@ package xdp
 import (
 	"math/bits"
 	"slices"
+	"sync/atomic"
 )
 
 // late is a packet that was in a buffer when the window ended, and the cluster of its
@@ -19,13 +20,13 @@ func (d *Datapath) lateOf(t *sourceTable, to []late, half, hot int) []late {
 		noted := d.batches[half*d.cpus+cpu].noted()
 		for i := range noted {
 			e := &noted[i]
-			if e.Packet.Family != t.family {
+			if e.Family != t.family {
 				continue
 			}
 			r := e.record()
 			cluster := t.first(t.hash(&r, d.seed), hot) / blockSets
 			to = append(to, late{r, cluster})
-			if e.Packet.Ports != 0 {
+			if e.Ports != 0 {
 				to = append(to, late{r.pairs(e.pairBit(d.seed)), cluster})
 			}
 		}
@@ -53,11 +54,11 @@ func sortLate(records, spare []late, clusters int) (sorted, rest []late) {
 }
 
 // record is what the packet adds to its source.
-func (e *weirNoted) record() record {
-	a := e.Packet.Src.W
-	r := record{key: plainKey(e.Packet.What & keyMask), counts: e.Packet.Volume}
+func (e *weirPacket) record() record {
+	a := e.Src.W
+	r := record{key: plainKey(e.What & keyMask), counts: e.Volume}
 	r.address[0] = uint64(a[0])
-	if e.Packet.Family == 6 {
+	if e.Family == 6 {
 		r.key |= keyFamily6
 		r.address = [2]uint64{uint64(a[1])<<32 | uint64(a[0]), uint64(a[3])<<32 | uint64(a[2])}
 	}
@@ -65,9 +66,14 @@ func (e *weirNoted) record() record {
 }
 
 // pairBit is the bit of a packet's ports in a bitmap of pairs; that of sources.h.
-func (e *weirNoted) pairBit(seed uint64) uint64 {
-	return 1 << ((uint64(bits.ReverseBytes32(e.Packet.Ports)) + seed) * pairMultiplier >> 58)
+func (e *weirPacket) pairBit(seed uint64) uint64 {
+	return 1 << ((uint64(bits.ReverseBytes32(e.Ports)) + seed) * pairMultiplier >> 58)
 }
 
 // noted returns the packets that are in the buffer.
-func (b *weirBatch) noted() []weirNoted { return b.Noted[:min(int(b.N), len(b.Noted))] }
+func (b *weirBatch) noted() []weirPacket { return b.Noted[:b.count()] }
+
+// count is how many that are.
+func (b *weirBatch) count() uint32 {
+	return min(atomic.LoadUint32(&b.Filled)/notedSize, uint32(len(b.Noted)))
+}

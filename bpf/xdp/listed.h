@@ -43,7 +43,7 @@ __noinline int count_listed(__u32 region, __u32 n)
 {
 	struct batch *b = batch_at(region);
 	__u64 *count, more;
-	struct noted *e;
+	struct packet *e;
 
 	if (!b)
 		return 0;
@@ -51,7 +51,7 @@ __noinline int count_listed(__u32 region, __u32 n)
 	count = listed_count_at(e->listed - 1);
 	if (!count)
 		return 0;
-	more = e->packet.volume;
+	more = e->volume;
 	if ((__sync_fetch_and_add(count, more) + more) & FULL)
 		empty_listed_count(e->listed - 1, count, b->now);
 	return 0;

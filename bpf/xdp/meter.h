@@ -33,7 +33,7 @@ __noinline int limit(__u32 region)
 
 	if (!b)
 		return REASON_PASS;
-	p = &next_of(b)->packet;
+	p = next_of(b);
 	key.bits = PREFIX_BITS + (p->family == 4 ? 32 : 128);
 	key.family = p->family;
 	key.address = p->src;
@@ -48,7 +48,7 @@ __noinline int limit(__u32 region)
  * Most of an attack is, once its sources are known. Where it is to be counted is in record
  * then; or if that is null, where its way is, in e. What there may be on the source is less
  * than that if it turns out not to be listed. */
-static __always_inline int is_plain_drop(const struct control *ctl, struct batch *b, struct noted *e, __u32 region,
+static __always_inline int is_plain_drop(const struct control *ctl, struct batch *b, struct packet *e, __u32 region,
 					 __u64 hash4, __u32 *maybe, __u32 kinds, half **record)
 {
 	half *r;
@@ -60,7 +60,7 @@ static __always_inline int is_plain_drop(const struct control *ctl, struct batch
 		return 0;
 	r = b->listed ? direct_record(region, b, e, hash4) : 0;
 	if (!r || !are_still_listed(ctl, b)) {
-		e->listed = ask_first(ctl, b, e->packet.src.w[0], hash4, &unlisted);
+		e->listed = ask_first(ctl, b, e->src.w[0], hash4, &unlisted);
 		if (unlisted && !ctl->exact_class)
 			*maybe &= ~MAYBE_EXACT;
 		if (!e->listed)
@@ -71,9 +71,9 @@ static __always_inline int is_plain_drop(const struct control *ctl, struct batch
 }
 
 /* Which kinds of leases there may be on packets of the interface. */
-static __always_inline __u32 kinds_asked(const struct control *ctl)
+static __always_inline __u32 kinds_asked(void)
 {
-	return *(volatile __u32 *)&ctl->kinds[CONSTANT(32, slot_id)];
+	return OF_SLOT(control_value, __builtin_offsetof(struct control, kinds));
 }
 
 /* Does every packet pass that is of IP, if there are leases of these kinds? */
@@ -85,21 +85,21 @@ static __always_inline int is_nothing_asked(__u32 kinds)
 /* Returns what becomes of e, which is next_of b, and why. The hash4 of a source of IPv4 is
  * left in hash where it was needed; and in record, where a packet that is dropped is to be
  * counted, if that is known. */
-static __always_inline __u32 filter(const struct control *ctl, struct batch *b, struct noted *e, __u32 region,
+static __always_inline __u32 filter(const struct control *ctl, struct batch *b, struct packet *e, __u32 region,
 				    int family, __u32 kinds, __u64 *hash, half **record)
 {
 	__u32 reason = REASON_PASS, maybe;
 
 	if (kinds) {
 		if (family == 4)
-			*hash = hash4(e->packet.src.w[0]);
+			*hash = hash4(e->src.w[0]);
 		if (family == 4 && !(kinds & KINDS_OTHER4)) {
 			maybe = is_marked(*(volatile __u32 *)&ctl->prefilter, *hash) ? MAYBE_EXACT : 0;
 		} else {
 			if (kinds & KINDS_OFF)
 				return REASON_PASS_OFF;
-			maybe = may_have(ctl, &e->packet, family, *hash, kinds);
-			if (kinds & KINDS_SIGNATURES && is_targeted(kinds, &e->packet))
+			maybe = may_have(ctl, e, family, *hash, kinds);
+			if (kinds & KINDS_SIGNATURES && is_targeted(kinds, e))
 				maybe |= MAYBE_SIGNATURE;
 		}
 		if (unlikely(maybe)) {

@@ -17,7 +17,8 @@ import (
 )
 
 const (
-	layoutVersion = 12
+	// layoutVersion is another whenever what is pinned means something else: types.h.
+	layoutVersion = 14
 	targetWays    = 1 << 12
 	targetSpare   = 256
 	targetStride  = targetWays + 2*targetSpare

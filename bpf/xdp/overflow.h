@@ -15,75 +15,23 @@
 #pragma once
 
 #include "listed.h"
+#include "sketch.h"
 
 #define CROWDED 256 /* so many second sets in a row were full: fewer than one in 20 is not */
-
-/* HyperLogLog: the register is chosen by the low bits, the rank is the number
- * of zeros that the rest begins with, plus one. */
-static __always_inline __u8 *register_of(__u8 *registers, __u64 hash, __u64 *rest)
-{
-	__u64 h = hash / BLOCK_SETS; /* then all sources of a block have one register: see sketch.go */
-
-	*rest = h >> SKETCH_BITS;
-	return &registers[h & (SKETCH_SIZE - 1)];
-}
-
-/* Would a hash raise its register? After a while nearly none does. */
-static __always_inline int raises(__u8 *registers, __u64 hash)
-{
-	__u64 rest;
-	__u8 rank = *register_of(registers, hash, &rest);
-
-	return !(rest & ((1ULL << (rank & 63)) - 1));
-}
-
-static __always_inline void sketch_add(__u8 *registers, __u64 hash)
-{
-	__u64 rest;
-	__u8 *r = register_of(registers, hash, &rest);
-	__u8 rank = *r;
-
-	if (!raises(registers, hash))
-		return;
-	for (int i = 0; i < MAX_RANK; i++) {
-		if (rank >= MAX_RANK)
-			break;
-		rank++;
-		if (rest & 1ULL << ((rank - 1) & 63))
-			break;
-	}
-	*r = rank;
-}
-
-/* The hash of the source that a packet is noted with. */
-static __always_inline __u64 hash_of4(const struct noted *e)
-{
-	return hash4(e->packet.src.w[0]) ^ (e->packet.what & (MAX_SLOTS - 1)) * SLOT_SALT;
-}
-
-static __always_inline __u64 hash_of6(const struct noted *e)
-{
-	return hash6(half_of(&e->packet.src, 0), half_of(&e->packet.src, 1), e->packet.what & (MAX_SLOTS - 1));
-}
-
-static __always_inline __u64 hash_of(const struct noted *e)
-{
-	return e->packet.family == 4 ? hash_of4(e) : hash_of6(e);
-}
 
 /* Where the record of a source is looked for second: in the sets that are not hot, if
  * there are such, so that a flood that comes when few are finds room at once. It depends
  * on the kind, so that a source which sends of every kind does not fill its own sets; and
  * modulo the hot sets it is among the BLOCK_SETS around the first, but another. */
-static __always_inline __u32 second_set(const struct batch *b, const struct noted *e, __u64 hash)
+static __always_inline __u32 second_set(const struct batch *b, const struct packet *e, __u64 hash)
 {
-	__u32 hot = e->packet.family == 4 ? b->hot4 : b->hot6,
-	      rest = (e->packet.family == 4 ? sets_of(WORDS4) : sets_of(WORDS6)) - hot;
+	__u32 hot = e->family == 4 ? b->hot4 : b->hot6,
+	      rest = (e->family == 4 ? sets_of(WORDS4) : sets_of(WORDS6)) - hot;
 	__u32 h = (__u32)(hash >> 32) ^ (key_of(e) >> KIND_SHIFT & KIND_MASK) * 0x9e3779b1U;
 	__u32 behind = (hash >> 32) * rest >> 32 & -hot; /* a multiple of hot */
 	__u32 near = (hash & (hot - 1)) ^ ((h & (BLOCK_SETS - 1)) | 1);
 
-	return set_at(hot + behind + near, e->packet.family == 4 ? WORDS4 : WORDS6); /* modulo a region */
+	return set_at(hot + behind + near, e->family == 4 ? WORDS4 : WORDS6); /* modulo a region */
 }
 
 /* Where the record of a source is looked for, first: in a hot set. */
@@ -93,10 +41,10 @@ static __always_inline __u32 first_set(__u32 hot, __u64 hash, int words)
 }
 
 /* Notes in e's first set that there is a record of its source in the second. */
-static __always_inline void note_gone_of(const struct tables *t, __u32 hot, const struct noted *e, __u64 hash,
+static __always_inline void note_gone_of(const struct tables *t, __u32 hot, const struct packet *e, __u64 hash,
 					 int words)
 {
-	__u32 bit = gone_bit(e, words);
+	__u32 bit = gone_bit(e);
 	half *w = gone_word(set_in(t, first_set(hot, hash, words), words), bit, words);
 
 	if (*w)
@@ -113,11 +61,11 @@ __noinline int note_all_gone(__u32 region, __u32 packets)
 		return 0;
 #pragma clang loop unroll(disable)
 	for (__u32 n = 0; n < BATCH; n++) {
-		struct noted *e = &b->noted[n];
+		struct packet *e = &b->noted[n];
 
 		if (!(packets >> n & 1))
 			continue;
-		if (e->packet.family == 4)
+		if (e->family == 4)
 			note_gone_of(&t, b->hot4, e, hash_of4(e), WORDS4);
 		else
 			note_gone_of(&t, b->hot6, e, hash_of6(e), WORDS6);
@@ -127,7 +75,7 @@ __noinline int note_all_gone(__u32 region, __u32 packets)
 
 /* Sends a packet on to its second set. Its first is full, but for two sources of IPv6
  * whose words are alike. */
-static __always_inline void go_on(const struct batch *b, struct noted *e)
+static __always_inline void go_on(const struct batch *b, struct packet *e)
 {
 	e->set = second_set(b, e, hash_of(e));
 }
@@ -178,47 +126,6 @@ static __always_inline void note_room(__u32 region, struct batch *b, __u32 packe
 		note_all_gone(region, claimed);
 }
 
-/* Those registers of an interface that a source's packet of a kind would raise if it
- * would raise any: what is counted of all is never less than what is of one class. */
-static __always_inline __u8 *registers_of(__u32 region, __u32 key)
-{
-	__u32 class = key >> KIND_SHIFT & (NUM_CLASSES - 1), i = region * MAX_SLOTS + (key & (MAX_SLOTS - 1));
-	struct sketch *s = bpf_map_lookup_elem(&sketches, &i);
-	__u64 which = (1 << 2 * CLASS_SYN | 2 << 2 * CLASS_SYNACK) >> 2 * class & 3; /* all, syn, synack */
-
-	if (!s)
-		return 0;
-	/* As a number that the verifier knows no more of: it would follow each of three. */
-	asm volatile("" : "+r"(s), "+r"(which));
-	return which > 2 ? 0 : s->all + which * SKETCH_SIZE;
-}
-
-/* Enters the source of packet n in the sketches of those that found no place. */
-__noinline int sketch_other(__u32 region, __u32 n)
-{
-	struct batch *b = batch_at(region);
-	struct noted *e;
-	struct sketch *s;
-	__u32 class, i;
-	__u64 hash;
-
-	if (!b)
-		return 0;
-	e = &b->noted[n & (BATCH - 1)];
-	class = e->packet.what >> KIND_SHIFT & (NUM_CLASSES - 1);
-	i = region * MAX_SLOTS + (e->packet.what & (MAX_SLOTS - 1));
-	s = bpf_map_lookup_elem(&sketches, &i);
-	if (!s)
-		return 0;
-	hash = hash_of(e);
-	sketch_add(s->all, hash);
-	if (class == CLASS_SYN)
-		sketch_add(s->syn, hash);
-	if (class == CLASS_SYNACK)
-		sketch_add(s->synack, hash);
-	return 0;
-}
-
 /* Counts packets of one kind in other. */
 __noinline int count_other(__u32 region, __u32 key, __u64 volume)
 {
@@ -253,7 +160,7 @@ static __always_inline void count_others_of(__u32 region, struct batch *b, __u32
 #pragma clang loop unroll(disable)
 	for (__u32 i = 0; i < BATCH && i < missed; i++) {
 		__u32 at = b->missed_at[i], n = at & (BATCH - 1);
-		struct noted *e = &b->noted[n];
+		struct packet *e = &b->noted[n];
 		__u32 *fruitless = &b->fruitless[!is_ipv4(e, family)];
 
 		if (n >= looked && (at & GONE_ON || *fruitless < CROWDED)) {
@@ -270,7 +177,7 @@ static __always_inline void count_others_of(__u32 region, struct batch *b, __u32
 			if (!registers)
 				return;
 		}
-		b->others += e->packet.volume;
+		b->others += e->volume;
 		if (e->listed)
 			count_listed(region, n);
 		if (raises(registers, is_ipv4(e, family) ? hash_of4(e) : hash_of6(e)))
@@ -279,13 +186,85 @@ static __always_inline void count_others_of(__u32 region, struct batch *b, __u32
 	count_other(region, key, b->others);
 }
 
+/* Enters those sources in the sketches that raise a register there. */
+__noinline int sketch_others(__u32 region)
+{
+	struct batch *b = batch_at(region);
+
+	if (!b)
+		return 0;
+#pragma clang loop unroll(disable)
+	for (__u32 n = 0; n < BATCH; n++)
+		if (b->raised & 1U << n)
+			sketch_other(region, n);
+	return 0;
+}
+
+/* As place, in a crowded window: packets that go nowhere else, of one kind, are counted in
+ * other at once. */
+static __always_inline __u64 place_crowded(const struct tables *t, struct batch *b, const struct packet *e, __u32 n,
+					   __u32 key, __u8 *registers)
+{
+	half *s = set_in(t, e->set, WORDS4), *r = find_record(s, e, own_word(e), WORDS4);
+	int gone;
+
+	if (r)
+		return count_in(b, r, e, n, WORDS4);
+	gone = is_gone(s, e, WORDS4);
+	if (gone || key_of(e) != key || e->listed) {
+		miss(b, gone ? n | GONE_ON : n);
+		return 0;
+	}
+	b->others += e->volume;
+	if (raises(registers, hash_of4(e)))
+		b->raised |= 1U << n;
+	return 0;
+}
+
+/* Places a batch of IPv4 in a crowded window. */
+__noinline int place_all_crowded(__u32 region)
+{
+	struct batch *b = batch_at(region);
+	struct packet *e;
+	__u8 *registers;
+	struct tables t;
+	__u64 full = 0;
+	__u32 key;
+
+	if (!b || !find_tables(&t, region, 4))
+		return 0;
+	e = b->noted;
+	key = key_of(e);
+	registers = registers_of(region, key);
+	if (!registers)
+		return 0;
+	b->others = 0;
+	b->raised = 0;
+#pragma clang loop unroll(disable)
+	for (int n = 0; n < BATCH; n++, e++) {
+		__u64 sum;
+
+		asm volatile("" : "+r"(e));
+		sum = place_crowded(&t, b, e, n, key, registers);
+		if (!(n % PAIRS_OF))
+			want_pair(b, e, n, sum);
+		full |= sum;
+	}
+	count_other(region, key, b->others);
+	if (b->raised)
+		sketch_others(region);
+	if (full & FULL)
+		retire_full(region);
+	return 0;
+}
+
 __noinline int count_others(__u32 region, __u32 looked)
 {
 	struct batch *b = batch_at(region);
 
 	if (!b)
 		return 0;
-	if (b->n6)
+	if (b->filled % NOTED)
 		count_others_of(region, b, looked, ANY_FAMILY);
 	else
 		count_others_of(region, b, looked, 4);
@@ -300,16 +279,16 @@ __noinline int keep_missed(__u32 region)
 
 	if (!b)
 		return 0;
-	b->n6 = 0;
+	b->filled = 0;
 #pragma clang loop unroll(disable)
 	for (__u32 i = 0; i < BATCH && i < ANEW(b->missed); i++) {
-		struct noted *to = &b->noted[i];
+		struct packet *to = &b->noted[i];
 
 		*to = b->noted[b->missed_at[i] & (BATCH - 1)];
 		go_on(b, to);
-		b->n6 += to->packet.family == 6;
+		to->what |= WHAT_KEPT;
+		b->filled += to->family == 6 ? NOTED + 1 : NOTED;
 	}
-	b->n = b->missed;
 	b->kept = b->missed;
 	b->first = b->missed; /* they have been counted in a run */
 	return 0;
@@ -334,6 +313,7 @@ __noinline int count_missed(__u32 region)
 {
 	struct batch *b = batch_at(region);
 	struct tables t;
+	__u64 full = 0;
 	__u32 missed;
 
 	if (!b || !find_tables(&t, region, ANY_FAMILY))
@@ -347,9 +327,14 @@ __noinline int count_missed(__u32 region)
 #pragma clang loop unroll(disable)
 	for (__u32 i = 0; i < BATCH && i < missed; i++) {
 		__u32 n = b->missed_at[i] & (BATCH - 1);
+		__u64 sum = place_of(&t, b, &b->noted[n], n, ANY_FAMILY);
 
-		place_of(&t, b, &b->noted[n], n, ANY_FAMILY);
+		if (!(n % PAIRS_OF))
+			want_pair(b, &b->noted[n], n, sum);
+		full |= sum;
 	}
+	if (full & FULL)
+		retire_full(region);
 	mark_claimed(region);
 	note_room(region, b, ~0U);
 	count_others(region, BATCH);
@@ -359,10 +344,9 @@ __noinline int count_missed(__u32 region)
 /* Forgets all that is noted. */
 static __always_inline void forget(struct batch *b)
 {
-	b->n = 0;
+	b->filled = 0;
 	asm volatile("" ::: "memory"); /* until now, what is noted has been counted in a run */
 	b->first = 0;
-	b->n6 = 0;
 	b->kept = 0;
 }
 

@@ -78,6 +78,31 @@ func TestCrowdedByOneFamily(t *testing.T) {
 	}
 }
 
+// TestCrowdedByTwoKinds: what finds no place is counted as what it is, also where most of it
+// is of another kind.
+func TestCrowdedByTwoKinds(t *testing.T) {
+	onOneCPU(t)
+	r := newRig(t, Config{SourceWays: 1 << 12})
+	syn, udp := synFrom("203.0.113.1"), ethernet(0x0800).ipv4("203.0.113.1", "198.51.100.1", 17, 0).udp(53, 1234, 99)
+	of := func(f frame, i uint32) frame { binary.BigEndian.PutUint32(f[26:], 0x0a000000+i); return f }
+	const sources = 1 << 15
+	r.crowd(0, sources, func(i uint32) frame { return of(syn, i) })
+	before := r.batches[0].Fruitless
+	const more = 1000
+	for i := range uint32(more) {
+		r.run(0, of(udp, sources+2*i), 1)
+		r.run(0, of(syn, sources+2*i+1), 1)
+	}
+	w := r.drain()
+	if w.Other.ByClass[classUDP] == 0 {
+		t.Fatalf("all of UDP found a place, after %v", before)
+	}
+	if got := w.Totals; got.ByClass[classSYN] != sources+more || got.ByClass[classUDP] != more ||
+		got.UDPBytes != more*uint64(len(udp)) {
+		t.Errorf("counted %+v, want %d SYN and %d of UDP", got, sources+more, more)
+	}
+}
+
 // TestNobodyGoesOnTwice: a packet that finds both its sets full is counted in other, even
 // if sources like its own went on from the second to another.
 func TestNobodyGoesOnTwice(t *testing.T) {

@@ -1,6 +1,7 @@
 package xdp
 
 import (
+	"fmt"
 	"testing"
 )
 
@@ -58,6 +59,9 @@ func TestFrames(t *testing.T) {
 		{"ah tcp", v4(51, 0).ah(6).tcp(1, 80, 0x02), cSYN, a4},
 		{"ah cut short", v4(51, 0).bytes(7), cOther, a4},
 		{"vlan", ethernet(0x8100).vlan(0x0800).ipv4(a4, b4, 17, 0).udp(1, 2, 0), cUDP, a4},
+		{"vlan tcp", ethernet(0x8100).vlan(0x0800).ipv4(a4, b4, 6, 0).tcp(1, 80, 0x02), cSYN, a4},
+		{"vlan 802.1ad tcp", ethernet(0x88a8).vlan(0x0800).ipv4(a4, b4, 6, 0).tcp(1, 80, 0x02), cSYN, a4},
+		{"vlan ipv6 tcp", ethernet(0x8100).vlan(0x86dd).ipv6(a6, b6, 6).tcp(1, 80, 0x02), cSYN, "2001:db8:1:2::"},
 		{"qinq", ethernet(0x88a8).vlan(0x8100).vlan(0x0800).ipv4(a4, b4, 17, 0).udp(1, 2, 0), cUDP, a4},
 		{"old qinq", ethernet(0x9100).vlan(0x8100).vlan(0x0800).ipv4(a4, b4, 17, 0).udp(1, 2, 0), cUDP, a4},
 		{"vlan ipv6", ethernet(0x8100).vlan(0x86dd).ipv6(a6, b6, 17).udp(1, 2, 0), cUDP, "2001:db8:1:2::"},
@@ -87,12 +91,14 @@ func TestFrames(t *testing.T) {
 		{"ipv6 no next header", v6(59), cOther, "2001:db8:1:2::"},
 	}
 	r := newRig(t, Config{})
-	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
-			verdict := r.run(0, c.f, 3)
-			w := r.drain()
+	r.use(1, FilterEnforce)
+	for i := range 2 * len(cases) {
+		s, c := Slot(i%2), cases[i/2]
+		t.Run(fmt.Sprint(c.name, ", frags ", takesFrags(s)), func(t *testing.T) {
+			verdict := r.run(s, c.f, 3)
+			w := r.drains()[s]
 			defer r.Commit()
-			want := Window{Slot: 0, Ifindex: 1000}
+			want := Window{}
 			n, bytes := uint64(3), uint64(3*len(c.f))
 			wantVerdict := uint32(xdpPass)
 			switch c.class {

@@ -34,7 +34,7 @@ func (b *weirBatch) uncounted(seed uint64) iter.Seq[*weirRun] {
 			}
 		}
 		first := atomic.LoadUint32(&b.First)
-		for i := first; i < min(atomic.LoadUint32(&b.N), uint32(len(b.Noted))); i++ {
+		for i := first; i < b.count(); i++ {
 			if !yield(b.Noted[i].run(seed)) {
 				return
 			}
@@ -43,13 +43,13 @@ func (b *weirBatch) uncounted(seed uint64) iter.Seq[*weirRun] {
 }
 
 // run is the packet as a run of its own.
-func (e *weirNoted) run(seed uint64) *weirRun {
-	v := volumeOf(e.Packet.Volume)
-	r := weirRun{Ports: e.Packet.Ports, What: e.Packet.What, Packets: v.packets, Bytes: v.bytes}
-	r.Dst.W = e.Packet.Dst.W
+func (e *weirPacket) run(seed uint64) *weirRun {
+	v := volumeOf(e.Volume)
+	r := weirRun{Ports: e.Ports, What: e.What, Packets: v.packets, Bytes: v.bytes}
+	r.Dst.W = e.Dst.W
 	source := e.record()
 	hash := hash4(uint64(source.slot())<<keyShift|source.address[0], seed)
-	if e.Packet.Family == 6 {
+	if e.Family == 6 {
 		hash = hash6(source.address[0], source.address[1], uint64(source.slot()), seed)
 	}
 	r.SourceBits = 1 << (hash & 63)
@@ -88,5 +88,5 @@ func (d *Datapath) countVerdicts(region int) {
 		atomic.AddUint64(&v.ByReason[r.reason()], r.Packets)
 	}
 	b.Runs = [len(b.Runs)]weirRun{}
-	b.N, b.N6, b.Kept, b.First, b.SourceBits, b.Fruitless = 0, 0, 0, 0, 0, [2]uint32{}
+	b.Filled, b.Kept, b.First, b.SourceBits, b.Fruitless = 0, 0, 0, 0, [2]uint32{}
 }

@@ -52,10 +52,12 @@ func TestRuns(t *testing.T) {
 			default:
 				f[14+8+7] = byte(rng.IntN(4)) // of the upper half of the source
 			}
-			r.run(0, f, 1)
-			verdicts[reason]++
-			packets[to]++
-			bytes[to] += uint64(len(f))
+			for range 1 + rng.IntN(2) { // a train, which may follow one of its own that waits
+				r.run(0, f, 1)
+				verdicts[reason]++
+				packets[to]++
+				bytes[to] += uint64(len(f))
+			}
 			got, err := r.Verdicts(0)
 			if err != nil {
 				t.Fatal(err)

@@ -31,6 +31,7 @@ const (
 	blockGroups    = blockSets / dirtySets
 	wordBlocks     = wordSets / blockSets
 	blockRecords   = blockSets * setWays
+	notedSize      = 64                      // what a packet in a buffer adds to how filled that is
 	fullCounts     = 1<<63 | 1<<(byteBits-1) // half of what either count can hold
 )
 

@@ -35,8 +35,8 @@
  *
  * How many are hot is for the probe to say, of each region while that is not written.
  *
- * Nothing wraps: a record with 2^23 packets or 2^39 bytes is retired and the
- * source gets another one. */
+ * Nothing wraps: a record with 2^23 packets or 2^39 bytes is retired after the batch that
+ * made it so, and the source gets another one. */
 #pragma once
 
 #include "consts.h"
@@ -121,6 +121,8 @@ static __always_inline half *table_of(__u32 region, int words)
 	return words == WORDS4 ? bpf_map_lookup_elem(&sources4, &region) : bpf_map_lookup_elem(&sources6, &region);
 }
 
+#define ANY_FAMILY 0
+
 /* The tables that packets of either family are counted in, and the bits that there are
  * of where a set of theirs begins. */
 struct tables {
@@ -145,7 +147,7 @@ static __always_inline half *set_in(const struct tables *t, __u64 at, int words)
 
 /* Notes that a set of this group is in use, so that the drain need not look at
  * the others. */
-static __always_inline void mark_dirty(__u32 region, const struct noted *e, int words)
+static __always_inline void mark_dirty(__u32 region, const struct packet *e, int words)
 {
 	__u32 sets = sets_of(words), set = e->set / set_at(1, words) & (sets - 1);
 	__u32 i = region * ((sets + DIRTY_SETS * 64 - 1) / (DIRTY_SETS * 64)) + set / (DIRTY_SETS * 64);
@@ -162,24 +164,49 @@ static __always_inline half *key_word(half *r, int words)
 }
 
 /* The key of the record that counts e. */
-static __always_inline __u64 key_of(const struct noted *e)
+static __always_inline __u64 key_of(const struct packet *e)
 {
-	return e->packet.what & 0xffff;
+	return e->what & 0xffff;
 }
 
 /* That word of the record that counts e under a key. */
-static __always_inline __u64 word_of(const struct noted *e, __u64 key, int words)
+static __always_inline __u64 word_of(const struct packet *e, __u64 key)
 {
-	return key << KEY_SHIFT | (words == WORDS4 ? e->packet.src.w[0] : e->packet.mark);
+	return key << KEY_SHIFT | e->mark;
 }
 
-/* Returns the way of a set with this word, or else the first free one, or SET_WAYS.
- * Without branches: which way it is cannot be predicted, and the verifier would follow
- * each.
+/* The hash of the source that a packet is noted with. */
+static __always_inline __u64 hash_of4(const struct packet *e)
+{
+	return hash4(e->src.w[0]) ^ (e->what & (MAX_SLOTS - 1)) * SLOT_SALT;
+}
+
+static __always_inline __u64 hash_of6(const struct packet *e)
+{
+	return hash6(half_of(&e->src, 0), half_of(&e->src, 1), e->what & (MAX_SLOTS - 1));
+}
+
+static __always_inline __u64 hash_of(const struct packet *e)
+{
+	return e->family == 4 ? hash_of4(e) : hash_of6(e);
+}
+
+/* The word of the record that counts e, with more above it. */
+static __always_inline __u64 own_word(const struct packet *e)
+{
+	return *(const half *)&e->mark;
+}
+
+#define RECORD(words) ((words) * sizeof(half))
+
+/* Returns where in a set the way with this word begins, in bytes; or else the first free
+ * one, or the set's end. Without branches: which way it is cannot be predicted, and the
+ * verifier would follow each.
  *
  * The word has 48 bits, whose uppermost says that it is in use. So it is also the
  * uppermost of the difference to a free record, even if one is subtracted, because in a
- * key another bit is always set as well; and of what is one less than no difference. */
+ * key another bit is always set as well; and of what is one less than no difference.
+ * Whatever is above them does not matter. */
 static __always_inline __u64 find_way(half *set, __u64 own, int words)
 {
 	__u64 found = 0;
@@ -188,21 +215,26 @@ static __always_inline __u64 find_way(half *set, __u64 own, int words)
 	for (int w = 0; w < SET_WAYS; w++)
 		found |= ((*key_word(set + w * words, words) ^ own) - 1) >> (45 - w) & (4U << w);
 	/* The lowest bit of found, which is shifted for that, from a table of 16 nibbles. */
-	return shifted(0x0102010301020104ULL, found) & 7;
+	return shifted(0x0102010301020104ULL * RECORD(words), found) & 7 * RECORD(words);
 }
 
-/* Returns the record of a set that counts e under a key; if there is none, a free one,
- * which has no key yet; or null, also if that word is as another source's: then the
- * set is full for this one. */
-static __always_inline half *find_record(half *set, const struct noted *e, __u64 key, int words)
+/* Is this a record of another source of IPv6, whose word is as that of e's? */
+static __always_inline int is_alike(const half *r, const struct packet *e)
 {
-	const struct address *a = &e->packet.src;
-	__u64 way = find_way(set, word_of(e, key, words), words);
-	half *r = set + way * words;
+	return *key_word((half *)r, WORDS6) && ((r[0] ^ half_of(&e->src, 0)) | (r[1] ^ half_of(&e->src, 1)));
+}
 
-	if (way >= SET_WAYS)
+/* Returns the record of a set that counts e, by the word of its key; if there is none, a free
+ * one, which has no key yet; or null, also if that word is as another source's: then the
+ * set is full for this one. */
+static __always_inline half *find_record(half *set, const struct packet *e, __u64 own, int words)
+{
+	__u64 way = find_way(set, own, words);
+	half *r = (void *)set + way;
+
+	if (way >= SET_WAYS * RECORD(words))
 		return 0;
-	if (words == WORDS6 && *key_word(r, words) && ((r[0] ^ half_of(a, 0)) | (r[1] ^ half_of(a, 1))))
+	if (words == WORDS6 && is_alike(r, e))
 		return 0;
 	if (!r)
 		__builtin_unreachable(); /* so that nobody asks again */
@@ -210,13 +242,13 @@ static __always_inline half *find_record(half *set, const struct noted *e, __u64
 }
 
 /* Makes a free record that of e. */
-static __always_inline void claim(half *r, const struct noted *e, __u64 key, int words)
+static __always_inline void claim(half *r, const struct packet *e, __u64 key, int words)
 {
 	if (words == WORDS6) {
-		r[0] = half_of(&e->packet.src, 0);
-		r[1] = half_of(&e->packet.src, 1);
+		r[0] = half_of(&e->src, 0);
+		r[1] = half_of(&e->src, 1);
 	}
-	*key_word(r, words) = word_of(e, key, words);
+	*key_word(r, words) = word_of(e, key);
 	r[words - 1] = 0;
 }
 
@@ -230,11 +262,9 @@ static __always_inline int are_pairs_wanted(const struct packet *p, __u64 packet
 }
 
 /* Which of the 64 bits beside a set's keys is for sources like e's: see overflow.h. */
-static __always_inline __u32 gone_bit(const struct noted *e, int words)
+static __always_inline __u32 gone_bit(const struct packet *e)
 {
-	__u32 low = words == WORDS4 ? e->packet.src.w[0] : e->packet.mark;
-
-	return low * CONSTANT(64, seed) >> 58;
+	return e->mark * CONSTANT(64, seed) >> 58;
 }
 
 /* The word of a set that has a bit, and the bit in it. */
@@ -257,28 +287,64 @@ static __always_inline void miss(struct batch *b, __u32 n)
 	b->missed++;
 }
 
-/* Counts noted[n] in its set, or notes that this is full. */
-static __always_inline void place(const struct tables *t, struct batch *b, struct noted *e, __u32 n, int words)
+/* May there be a record of e's source in its second set? */
+static __always_inline int is_gone(half *set, const struct packet *e, int words)
 {
-	half *s = set_in(t, e->set, words), *r;
-	__u32 bit;
-	__u64 sum;
+	__u32 bit = gone_bit(e);
 
-	r = find_record(s, e, key_of(e), words);
-	if (!r) {
-		bit = gone_bit(e, words);
-		miss(b, *gone_word(s, bit, words) & gone_mask(bit) ? n | GONE_ON : n);
-		return;
-	}
+	return (*gone_word(set, bit, words) & gone_mask(bit)) != 0;
+}
+
+/* Counts noted[n] in a record, which may be a free one. Returns what that has counted then. */
+static __always_inline __u64 count_in(struct batch *b, half *r, const struct packet *e, __u32 n, int words)
+{
 	if (!*key_word(r, words)) {
 		claim(r, e, key_of(e), words);
 		b->claimed[words == WORDS6] |= 1U << n;
 	}
-	sum = r[words - 1] += e->packet.volume;
-	if (sum & FULL)
+	return r[words - 1] += e->volume;
+}
+
+/* Counts noted[n] in its set, or notes that this is full. Returns what its record has
+ * counted then, or 0. */
+static __always_inline __u64 place(const struct tables *t, struct batch *b, const struct packet *e, __u32 n, int words)
+{
+	half *s = set_in(t, e->set, words), *r = find_record(s, e, own_word(e), words);
+
+	if (r)
+		return count_in(b, r, e, n, words);
+	miss(b, is_gone(s, e, words) ? n | GONE_ON : n);
+	return 0;
+}
+
+/* Retires the record that counts e, if it is full. */
+static __always_inline void retire(const struct tables *t, const struct packet *e, int words)
+{
+	half *r = find_record(set_in(t, e->set, words), e, own_word(e), words);
+
+	if (r && r[words - 1] & FULL)
 		*key_word(r, words) |= (__u64)KEY_RETIRED << KEY_SHIFT;
-	if (!(n & (PAIRS_OF - 1)) && are_pairs_wanted(&e->packet, sum >> PACKETS_SHIFT, n))
-		b->paired |= 1U << n;
+}
+
+/* Retires those records that count what is noted which are full. No batch adds as much as
+ * they still have room for then. */
+__noinline int retire_full(__u32 region)
+{
+	struct batch *b = batch_at(region);
+	struct tables t;
+
+	if (!b || !find_tables(&t, region, ANY_FAMILY))
+		return 0;
+#pragma clang loop unroll(disable)
+	for (int n = 0; n < BATCH; n++) {
+		const struct packet *e = &b->noted[n];
+
+		if (e->family == 4)
+			retire(&t, e, WORDS4);
+		else
+			retire(&t, e, WORDS6);
+	}
+	return 0;
 }
 
 /* One of 64 bits for a port pair. */
@@ -288,36 +354,39 @@ static __always_inline __u64 pair_bit(__u32 ports)
 }
 
 /* Notes the port pair of a packet in the set that counted it. */
-static __always_inline void note_pair(const struct tables *t, const struct noted *e, int words)
+static __always_inline void note_pair(const struct tables *t, const struct packet *e, int words)
 {
-	__u64 key = (e->packet.what & (KEY_USED | (MAX_SLOTS - 1))) | KIND_PAIRS << KIND_SHIFT;
-	half *r = find_record(set_in(t, e->set, words), e, key, words);
+	__u64 key = (e->what & (KEY_USED | (MAX_SLOTS - 1))) | KIND_PAIRS << KIND_SHIFT;
+	half *r = find_record(set_in(t, e->set, words), e, word_of(e, key), words);
 
 	if (!r)
 		return;
 	if (!*key_word(r, words))
 		claim(r, e, key, words);
-	r[words - 1] |= pair_bit(e->packet.ports);
+	r[words - 1] |= pair_bit(e->ports);
 }
-
-#define ANY_FAMILY 0
 
 /* Is e of IPv4, where it is known to be of a family, or may be of any? */
-static __always_inline int is_ipv4(const struct noted *e, int family)
+static __always_inline int is_ipv4(const struct packet *e, int family)
 {
-	return family == ANY_FAMILY ? e->packet.family == 4 : family == 4;
+	return family == ANY_FAMILY ? e->family == 4 : family == 4;
 }
 
-static __always_inline void place_of(const struct tables *t, struct batch *b, struct noted *e, __u32 n, int family)
+/* Counts noted[n]; as place. */
+static __always_inline __u64 place_of(const struct tables *t, struct batch *b, struct packet *e, __u32 n, int family)
 {
-	if (is_ipv4(e, family))
-		place(t, b, e, n, WORDS4);
-	else
-		place(t, b, e, n, WORDS6);
+	return is_ipv4(e, family) ? place(t, b, e, n, WORDS4) : place(t, b, e, n, WORDS6);
+}
+
+/* Notes that the port pair of noted[n] is to be, of whose record so much was counted. */
+static __always_inline void want_pair(struct batch *b, const struct packet *e, __u32 n, __u64 sum)
+{
+	if (are_pairs_wanted(e, sum >> PACKETS_SHIFT, n))
+		b->paired |= 1U << n;
 }
 
 /* Loads the lines of e's set, and waits for nothing. */
-static __always_inline void touch_of(const struct tables *t, const struct noted *e, int family)
+static __always_inline void touch_of(const struct tables *t, const struct packet *e, int family)
 {
 	int words = is_ipv4(e, family) ? WORDS4 : WORDS6;
 	volatile half *s = is_ipv4(e, family) ? set_in(t, e->set, WORDS4) : set_in(t, e->set, WORDS6);

@@ -35,6 +35,15 @@ func TestNothingWraps(t *testing.T) {
 		t.Fatal("the batch was not counted")
 	}
 	send()
+	retired := 0
+	for i := range table.sets * setWays * r.cpus * 2 {
+		if rec := table.read(table.words, i*table.stride); rec.key&keyRetired != 0 {
+			retired++
+		}
+	}
+	if retired == 0 {
+		t.Error("no full record is retired")
+	}
 	out, err := r.Drain()
 	if err != nil {
 		t.Fatal(err)

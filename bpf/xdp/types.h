@@ -11,7 +11,6 @@
 #define SKETCH_SIZE (1 << SKETCH_BITS)
 #define MAX_RANK 33
 #define MAX_SIGNATURES 256
-#define LAYOUT_VERSION 13
 
 /* How a probe treats leases on one interface. */
 enum filter_mode { MODE_OBSERVE, MODE_ENFORCE, MODE_OFF };
@@ -74,24 +73,26 @@ struct set6 {
 #define DIRTY_SETS 8  /* sets per bit of the maps of sets in use */
 #define BLOCK_SETS 64 /* neighbours: a page of memory, or two */
 
-/* A packet that waits to be counted: one cache line. The parser fills it in place. Its
- * source is the one that is counted, its mark part of the hash of a source of IPv6, and
- * what it is: the key of its record; above that, protocol and reason; and WHAT_IPV6. */
-struct noted {
-	struct packet packet;
-	__u32 set;    /* where the set of its record begins in the region, in bytes */
-	__u32 listed; /* the way of the listed source that dropped it, plus one; or 0 */
-};
+/* A packet waits to be counted in a cache line, which the parser fills in place. Its source
+ * is the one that is counted then, and its other fields are:
+ *
+ *   listed  the way of the listed source that dropped it, plus one; or 0
+ *   mark    what its record is found by beside the key: the source of IPv4, or part of the
+ *           hash of one of IPv6
+ *   what    the key of its record; above that, protocol and reason; and WHAT_IPV6
+ *   set     where the set of its record begins in the region, in bytes */
+_Static_assert(sizeof(struct packet) == 64, "a packet is a line");
 
 #define WHAT_IPV6 (1U << 31)
+#define WHAT_KEPT (1U << 30) /* of a packet that was counted in a run: others are not joined with it */
 
 /* Packets of one kind for one target that follow each other, and are still to be counted
  * for their verdict and target: a cache line. */
 struct run {
 	struct address dst;
+	__u32 what; /* as of a noted packet */
 	__u32 ports;
-	__u32 what;    /* as of a noted packet */
-	__u64 telling; /* which bits of ports and what tell */
+	__u64 telling; /* which bits of what and ports tell */
 	__u64 packets;
 	__u64 bytes;
 	__u64 source_bits;
@@ -108,16 +109,17 @@ enum runs {
 
 #define LISTED_WAYS 8
 
+#define NOTED 64 /* bytes of a packet: more than packets of a batch, so that they count beside it */
 #define BATCH 32 /* twice as many misses as a core overlaps, so that it never has too few */
 struct batch {
-	struct noted before; /* nothing: so that there is something before the first */
-	struct noted noted[BATCH];
-	__u32 n;
+	struct packet before; /* nothing: so that there is something before the first */
+	struct packet noted[BATCH];
+	__u32 filled;	   /* NOTED for each packet noted, and one more if it is of IPv6 */
 	__u32 first;	   /* of them, those before have been counted in a run */
 	__u32 kept;	   /* of these, from the last batch: their first set was full */
 	__u32 missed;	   /* so many found their set full */
 	__u32 listed;	   /* not 0: in this window some were dropped because their source is listed */
-	__u32 n6;	   /* so many are of IPv6 */
+	__u32 raised;	   /* by bit: counted in other, and to be entered in the sketches */
 	__u64 source_bits; /* of the sources noted since the last batch, as in a run */
 	__u64 jiffies;	   /* when now was read */
 	__u64 now;	   /* boot-time ns */

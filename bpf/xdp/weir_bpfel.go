@@ -15,14 +15,14 @@ import (
 
 type weirBatch struct {
 	_          structs.HostLayout
-	Before     weirNoted
-	Noted      [32]weirNoted
-	N          uint32
+	Before     weirPacket
+	Noted      [32]weirPacket
+	Filled     uint32
 	First      uint32
 	Kept       uint32
 	Missed     uint32
 	Listed     uint32
-	N6         uint32
+	Raised     uint32
 	SourceBits uint64
 	Jiffies    uint64
 	Now        uint64
@@ -155,34 +155,31 @@ type weirListedCount struct {
 	Of [8]uint64
 }
 
-type weirNoted struct {
-	_      structs.HostLayout
-	Packet struct {
-		_   structs.HostLayout
-		Src struct {
-			_ structs.HostLayout
-			W [4]uint32
-		}
-		Dst struct {
-			_ structs.HostLayout
-			W [4]uint32
-		}
-		Volume   uint64
-		Family   uint8
-		Class    uint8
-		Protocol uint8
-		Flags    uint8
-		Mark     uint32
-		Ports    uint32
-		What     uint32
-	}
-	Set    uint32
-	Listed uint32
-}
-
 type weirOutcomes struct {
 	_        structs.HostLayout
 	ByReason [64]uint64
+}
+
+type weirPacket struct {
+	_   structs.HostLayout
+	Src struct {
+		_ structs.HostLayout
+		W [4]uint32
+	}
+	Dst struct {
+		_ structs.HostLayout
+		W [4]uint32
+	}
+	Volume   uint64
+	Family   uint8
+	Class    uint8
+	Protocol uint8
+	Flags    uint8
+	Listed   uint32
+	Mark     uint32
+	What     uint32
+	Ports    uint32
+	Set      uint32
 }
 
 type weirPrefixKey struct {
@@ -209,8 +206,8 @@ type weirRun struct {
 		_ structs.HostLayout
 		W [4]uint32
 	}
-	Ports      uint32
 	What       uint32
+	Ports      uint32
 	Telling    uint64
 	Packets    uint64
 	Bytes      uint64

@@ -57,23 +57,22 @@ __noinline int decide_other(__u32 region, __u32 parsed, __u64 volume)
 
 /* Notes what became of a packet of IP, which is next_of b: none leaves without a reason
  * counted. Last of all it counts what the buffer holds, if that is full. */
-static __always_inline void finish(struct batch *b, __u32 region, struct noted *e, int family, __u64 hash4,
+static __always_inline void finish(struct batch *b, __u32 region, struct packet *e, int family, __u64 hash4,
 				   __u32 reason)
 {
-	if (note(region, b, e, family, hash4, reason))
+	if (note(b, e, family, hash4, reason))
 		flush(region);
 }
 
 /* Decides on a packet of this family, which is next_of b, and returns whether it passes.
  * Packets that pass have copies of what follows to themselves, with little left to ask:
  * one for hosts without leases, one for the others. */
-static __always_inline int decide_on(struct batch *b, __u32 region, struct noted *e, int family)
+static __always_inline int decide_on(struct batch *b, __u32 region, struct packet *e, int family)
 {
-	__u32 kinds = kinds_asked(&control_value), reason;
+	__u32 kinds = kinds_asked(), reason;
 	half *record = 0;
 	__u64 hash = 0;
 
-	e->listed = 0;
 	if (is_nothing_asked(kinds)) {
 		finish(b, region, e, family, 0, REASON_PASS);
 		return 1;
@@ -98,19 +97,21 @@ static __always_inline int decide_on(struct batch *b, __u32 region, struct noted
 __noinline int decide_parsed(__u32 region, int parsed)
 {
 	struct batch *b = batch_at(region);
-	struct noted *e;
+	struct packet *e;
 
 	if (!b)
 		return 1;
 	e = next_of(b);
 	if (parsed != PARSE_IP)
-		return !is_drop(decide_other(region, parsed, e->packet.volume));
-	return e->packet.family == 4 ? decide_on(b, region, e, 4) : decide_on(b, region, e, 6);
+		return !is_drop(decide_other(region, parsed, e->volume));
+	return e->family == 4 ? decide_on(b, region, e, 4) : decide_on(b, region, e, 6);
 }
 
-static __always_inline __u64 length_of(struct xdp_md *ctx, const struct cursor *c)
+/* Of frames that are spread over several buffers, the length is for the kernel to say. */
+static __always_inline void measure(struct xdp_md *ctx, struct packet *p)
 {
-	return CONSTANT(8, frags) ? bpf_xdp_get_buff_len(ctx) : c->end - c->pos;
+	if (CONSTANT(8, frags))
+		p->volume = volume_of(1, bpf_xdp_get_buff_len(ctx));
 }
 
 /* Parses a frame that is not plain; as parse_network. */
@@ -122,8 +123,9 @@ __noinline int parse_frame(struct xdp_md *ctx, __u32 region)
 
 	if (!b)
 		return PARSE_MALFORMED;
-	p = &next_of(b)->packet;
-	p->volume = volume_of(1, length_of(ctx, &c));
+	p = next_of(b);
+	p->volume = volume_of(1, c.end - c.pos);
+	measure(ctx, p);
 	return parse_network(&c, parse_ethernet(&c, MAX_VLAN_TAGS), p);
 }
 
@@ -134,18 +136,19 @@ SEC("xdp.frags")
 int weir(struct xdp_md *ctx)
 {
 	struct cursor c = {.pos = (void *)(long)ctx->data, .end = (void *)(long)ctx->data_end};
-	__u64 length = length_of(ctx, &c);
 	__u32 region = this_region();
 	struct batch *b = batch_at(region);
-	struct noted *e;
+	struct packet *e;
 
 	if (!b)
 		return XDP_PASS;
 	e = next_of(b);
-	switch (parse_plain(&c, &e->packet, length)) {
+	switch (parse_plain(&c, e)) {
 	case 4:
+		measure(ctx, e);
 		return decide_on(b, region, e, 4) ? XDP_PASS : XDP_DROP;
 	case 6:
+		measure(ctx, e);
 		return decide_on(b, region, e, 6) ? XDP_PASS : XDP_DROP;
 	}
 	return decide_parsed(region, parse_frame(ctx, region)) ? XDP_PASS : XDP_DROP;
@@ -160,7 +163,7 @@ int weir_tcx(struct __sk_buff *skb)
 
 	if (!b)
 		return TCX_NEXT;
-	return decide_parsed(region, parse_skb(skb, &next_of(b)->packet)) ? TCX_NEXT : TCX_DROP;
+	return decide_parsed(region, parse_skb(skb, next_of(b))) ? TCX_NEXT : TCX_DROP;
 }
 
 char _license[] SEC("license") = "GPL";
