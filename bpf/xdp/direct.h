@@ -10,11 +10,14 @@
  * That holds for the window in which the record was begun, and in it until the first of
  * the leases on such sources ends, or one is taken back: from then on the list is asked
  * again. Only the record in the first set is looked for, and none before some packet was
- * dropped so in the window: then there is none. */
+ * dropped so in the window: then there is none. As long as such packets come, the record is
+ * looked for before all else; otherwise who is not listed should not have to wait for it. */
 #pragma once
 
 #include "batch.h"
 #include "filter.h"
+
+#define DROPPING 8 /* after each that was: an attack is more than one in so many */
 
 /* Is whoever was dropped in this window because its source is listed so still? */
 static __always_inline int are_still_listed(const struct control *ctl, struct batch *b)
@@ -62,6 +65,7 @@ static __always_inline void count_directly(__u32 region, struct batch *b, struct
 	struct run *run = &b->runs[RUN_DIRECT];
 	__u64 sum = r[1] += e->volume;
 
+	b->dropping = DROPPING;
 	if (unlikely(sum & FULL))
 		r[0] |= (__u64)KEY_RETIRED << KEY_SHIFT;
 	/* One in a few is looked at, in turns that the CPU can predict, as it could not if they

@@ -205,6 +205,39 @@ func TestDirectCounts(t *testing.T) {
 	}
 }
 
+// TestDroppedForAnotherReason: who was dropped as a listed source, and after the end of that
+// lease for something else, is counted as that.
+func TestDroppedForAnotherReason(t *testing.T) {
+	onOneCPU(t)
+	r := newRig(t, Config{})
+	const each = 100
+	send := func() {
+		f := synFrom("198.18.0.1")
+		for port := range uint16(each) { // of many flows, so that the table and not the buffer counts
+			binary.BigEndian.PutUint16(f[34:], 1000+port)
+			r.run(0, f, 1)
+		}
+	}
+	listed := dropOf(listedSource(1))
+	listed.ExpiresAt = BootTime() + time.Second
+	r.put(listed, Entry{Match: source("198.18.0.0/24"), Action: ActionDrop})
+	send()
+	if time.Sleep(listed.ExpiresAt - BootTime() + 2*jiffy); BootTime() < listed.ExpiresAt {
+		t.Fatal("the lease has not ended")
+	}
+	send()
+	v, err := r.Verdicts(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v["drop_source"] != each || v["drop_prefix"] != each {
+		t.Errorf("verdicts %v, want %d drop_source and as many drop_prefix", v, each)
+	}
+	if w := r.drain(); w.Totals.Dropped != 2*each {
+		t.Errorf("%d packets are counted as dropped, want %d", w.Totals.Dropped, 2*each)
+	}
+}
+
 // TestListedWithoutRoom: what listed sources lose is counted for their leases too when
 // there is no room for it in the table.
 func TestListedWithoutRoom(t *testing.T) {

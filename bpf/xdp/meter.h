@@ -44,30 +44,37 @@ __noinline int limit(__u32 region)
 	return mode == MODE_OBSERVE ? REASON_WOULD_DROP : REASON_LIMIT_ANY_SOURCE;
 }
 
+/* Is dropping who is listed all that there may be to do? Other leases on a source are less. */
+static __always_inline int is_plain(const struct control *ctl, __u32 kinds)
+{
+	return kinds & KINDS_ENFORCED && !(ctl->allow_source | ctl->allow_destination);
+}
+
+/* Is the packet dropped as one of a record that says so still? */
+static __always_inline int is_dropped_again(const struct control *ctl, struct batch *b, struct packet *e, __u32 region,
+					    __u64 hash4, half **record)
+{
+	*record = direct_record(region, b, e, hash4);
+	return *record && are_still_listed(ctl, b);
+}
+
 /* Is the packet dropped because its source is listed, and need nothing else be asked?
  * Most of an attack is, once its sources are known. Where it is to be counted is in record
  * then; or if that is null, where its way is, in e. What there may be on the source is less
- * than that if it turns out not to be listed. */
+ * than that if it turns out not to be listed. For its record may have been looked before. */
 static __always_inline int is_plain_drop(const struct control *ctl, struct batch *b, struct packet *e, __u32 region,
-					 __u64 hash4, __u32 *maybe, __u32 kinds, half **record)
+					 __u64 hash4, __u32 *maybe, __u32 kinds, int looked, half **record)
 {
-	half *r;
 	int unlisted;
 
-	if (!(*maybe & MAYBE_EXACT) || *maybe & MAYBE_SIGNATURE || !(kinds & KINDS_ENFORCED))
+	if (!(*maybe & MAYBE_EXACT) || *maybe & MAYBE_SIGNATURE || !is_plain(ctl, kinds))
 		return 0;
-	if (ctl->allow_source | ctl->allow_destination)
-		return 0;
-	r = b->listed ? direct_record(region, b, e, hash4) : 0;
-	if (!r || !are_still_listed(ctl, b)) {
-		e->listed = ask_first(ctl, b, e->src.w[0], hash4, &unlisted);
-		if (unlisted && !ctl->exact_class)
-			*maybe &= ~MAYBE_EXACT;
-		if (!e->listed)
-			return 0;
-	}
-	*record = r;
-	return 1;
+	if (b->listed && !looked && is_dropped_again(ctl, b, e, region, hash4, record))
+		return 1;
+	e->listed = ask_first(ctl, b, e->src.w[0], hash4, &unlisted);
+	if (unlisted && !ctl->exact_class)
+		*maybe &= ~MAYBE_EXACT;
+	return e->listed != 0;
 }
 
 /* Which kinds of leases there may be on packets of the interface. */
@@ -89,11 +96,18 @@ static __always_inline __u32 filter(const struct control *ctl, struct batch *b, 
 				    int family, __u32 kinds, __u64 *hash, half **record)
 {
 	__u32 reason = REASON_PASS, maybe;
+	int looked = 0;
 
 	if (kinds) {
 		if (family == 4)
 			*hash = hash4(e->src.w[0]);
 		if (family == 4 && !(kinds & KINDS_OTHER4)) {
+			if (b->dropping) {
+				if (is_plain(ctl, kinds) && is_dropped_again(ctl, b, e, region, *hash, record))
+					return REASON_DROP_SOURCE;
+				b->dropping--;
+				looked = 1;
+			}
 			maybe = is_marked(*(volatile __u32 *)&ctl->prefilter, *hash) ? MAYBE_EXACT : 0;
 		} else {
 			if (kinds & KINDS_OFF)
@@ -103,12 +117,13 @@ static __always_inline __u32 filter(const struct control *ctl, struct batch *b, 
 				maybe |= MAYBE_SIGNATURE;
 		}
 		if (unlikely(maybe)) {
-			if (family == 4 && is_plain_drop(ctl, b, e, region, *hash, &maybe, kinds, record))
+			if (family == 4 && is_plain_drop(ctl, b, e, region, *hash, &maybe, kinds, looked, record))
 				return REASON_DROP_SOURCE;
 			if (maybe)
 				reason = ask_leases(region, maybe);
 		}
 	}
+	*record = 0; /* it was found, but is not where this packet is to be counted */
 	if (CONSTANT(64, source_limit) && reason == REASON_PASS)
 		reason = limit(region);
 	return reason;

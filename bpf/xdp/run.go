@@ -88,5 +88,5 @@ func (d *Datapath) countVerdicts(region int) {
 		atomic.AddUint64(&v.ByReason[r.reason()], r.Packets)
 	}
 	b.Runs = [len(b.Runs)]weirRun{}
-	b.Filled, b.Kept, b.First, b.SourceBits, b.Fruitless = 0, 0, 0, 0, [2]uint32{}
+	b.Filled, b.Kept, b.Dropping, b.First, b.SourceBits, b.Fruitless = 0, 0, 0, 0, 0, [2]uint32{}
 }

@@ -116,7 +116,8 @@ struct batch {
 	struct packet noted[BATCH];
 	__u32 filled;	   /* NOTED for each packet noted, and one more if it is of IPv6 */
 	__u32 first;	   /* of them, those before have been counted in a run */
-	__u32 kept;	   /* of these, from the last batch: their first set was full */
+	__u16 kept;	   /* of these, from the last batch: their first set was full */
+	__u16 dropping;	   /* so many packets are looked for first among those that were dropped: direct.h */
 	__u32 missed;	   /* so many found their set full */
 	__u32 listed;	   /* not 0: in this window some were dropped because their source is listed */
 	__u32 raised;	   /* by bit: counted in other, and to be entered in the sketches */

@@ -19,7 +19,8 @@ type weirBatch struct {
 	Noted      [32]weirPacket
 	Filled     uint32
 	First      uint32
-	Kept       uint32
+	Kept       uint16
+	Dropping   uint16
 	Missed     uint32
 	Listed     uint32
 	Raised     uint32

@@ -87,7 +87,7 @@ static __always_inline int decide_on(struct batch *b, __u32 region, struct packe
 		return 0;
 	}
 	if (e->listed)
-		b->listed = 1;
+		b->listed = b->dropping = DROPPING;
 	finish(b, region, e, family, hash, reason);
 	return !is_drop(reason);
 }
