@@ -5,11 +5,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // How long an answer is waited for. sarama has one time-out for all requests, which
@@ -61,7 +64,14 @@ func (d *impatient) Dial(network, address string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: c, dialer: d, address: address}, nil
+	dialed := &conn{Conn: c, dialer: d, address: address}
+	if d.limit(address) == patience {
+		return dialed, nil
+	}
+	if err := dialed.prove(); err != nil {
+		return nil, errors.Join(fmt.Errorf("broker %s: %w", address, err), c.Close())
+	}
+	return dialed, nil
 }
 
 // limit is how long a broker may be silent.
@@ -101,10 +111,31 @@ type conn struct {
 	full    atomic.Bool  // all of patience was given to the read under way
 }
 
+// prove wants an answer to what every broker answers anybody at once. The kernel of one
+// that hangs takes connections, and what is asked first may be what takes its time.
+func (c *conn) prove() error {
+	if err := c.SetDeadline(time.Now().Add(mistrust)); err != nil {
+		return fmt.Errorf("asking it what it speaks: %w", err)
+	}
+	c.full.Store(false)
+	request := kmsg.NewRequestFormatter().AppendRequest(nil, kmsg.NewPtrApiVersionsRequest(), 0)
+	if _, err := c.Conn.Write(request); err != nil {
+		return fmt.Errorf("asking it what it speaks: %w", err)
+	}
+	var size [4]byte
+	if _, err := io.ReadFull(c, size[:]); err != nil {
+		return fmt.Errorf("waiting for what it speaks: %w", err)
+	}
+	if _, err := io.CopyN(io.Discard, c, int64(binary.BigEndian.Uint32(size[:]))); err != nil {
+		return fmt.Errorf("waiting for what it speaks: %w", err)
+	}
+	return c.SetDeadline(time.Time{})
+}
+
 // Write sees what is asked: sarama writes a request as a whole, its size and its key
-// first.
+// first. Who lets others wait in vain is not given longer for it.
 func (c *conn) Write(b []byte) (int, error) {
-	if len(b) >= 6 {
+	if len(b) >= 6 && c.dialer.limit(c.address) == patience {
 		if key := binary.BigEndian.Uint16(b[4:]); key == keyJoinGroup || key == keySyncGroup {
 			c.late.Store(time.Now().Add(readTimeout).UnixNano())
 		}

@@ -12,46 +12,75 @@ import (
 	"time"
 )
 
-// hanging is an impatient dialer to a broker that is at the other end of the pipes.
-func hanging() (*impatient, func() net.Conn) {
-	ends := make(chan net.Conn, 10)
-	d := newImpatient(func(context.Context, string, string) (net.Conn, error) {
-		ours, theirs := net.Pipe()
-		ends <- theirs
-		return ours, nil
-	})
-	return d, func() net.Conn { return <-ends }
+const (
+	never    = -1
+	metadata = 3 // the key of such a request
+)
+
+// slow is a broker at the other end of pipes, which answers after a while, if at all.
+type slow struct {
+	delay time.Duration // for every answer, or never
+	joins bool          // only those that wait for others are late
 }
 
-// refused is what ask returns where there was no connection.
-const refused = -1
+// dialer is an impatient one to the broker.
+func (b *slow) dialer() *impatient {
+	return newImpatient(func(context.Context, string, string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		go b.serve(theirs)
+		return ours, nil
+	})
+}
 
-// ask sends a request of this key as sarama does, and returns how long it takes to
-// give up, or 0 if there is an answer. A broker answers after delay, if at all.
-func ask(t *testing.T, d *impatient, broker func() net.Conn, key uint16, delay time.Duration) time.Duration {
-	t.Helper()
-	c, err := d.Dial("tcp", "broker:9092")
-	if err != nil {
-		return refused
-	}
-	theirs := broker()
-	defer func() { _ = errors.Join(c.Close(), theirs.Close()) }()
-	request := binary.BigEndian.AppendUint16([]byte{0, 0, 0, 4}, key)
-	go func() {
-		if _, err := io.ReadFull(theirs, make([]byte, len(request)+2)); err != nil || delay < 0 {
+func (b *slow) serve(c net.Conn) {
+	defer func() { _ = c.Close() }()
+	for {
+		var size [4]byte
+		if _, err := io.ReadFull(c, size[:]); err != nil {
 			return
 		}
-		time.Sleep(delay)
-		_, _ = theirs.Write([]byte("answer"))
-	}()
-	if _, err := c.Write(append(request, 0, 0)); err != nil {
-		t.Fatal(err)
+		body := make([]byte, binary.BigEndian.Uint32(size[:]))
+		if _, err := io.ReadFull(c, body); err != nil {
+			return
+		}
+		key := binary.BigEndian.Uint16(body)
+		switch {
+		case b.delay == never:
+			continue
+		case key == keyJoinGroup || key == keySyncGroup || !b.joins:
+			time.Sleep(b.delay)
+		}
+		if _, err := c.Write(append([]byte{0, 0, 0, 6}, "answer"...)); err != nil {
+			return
+		}
 	}
+}
+
+// refused is what ask returns where nobody was dialed.
+const refused = -1
+
+// ask sends a request of this key as sarama does, on a connection of its own unless
+// there is one, and returns how long it takes to give up, or 0 if there is an answer.
+func ask(t *testing.T, d *impatient, c net.Conn, key uint16) time.Duration {
+	t.Helper()
 	begin := time.Now()
-	if err := c.SetReadDeadline(begin.Add(readTimeout)); err != nil {
+	if c == nil {
+		var err error
+		if c, err = d.Dial("tcp", "broker:9092"); err != nil {
+			if waited := time.Since(begin); waited > 0 {
+				return waited
+			}
+			return refused
+		}
+	}
+	defer func() { _ = c.Close() }()
+	if _, err := c.Write(append(binary.BigEndian.AppendUint16([]byte{0, 0, 0, 4}, key), 0, 0)); err != nil {
 		t.Fatal(err)
 	}
-	switch _, err := io.ReadFull(c, make([]byte, 6)); {
+	if err := c.SetReadDeadline(time.Now().Add(readTimeout)); err != nil {
+		t.Fatal(err)
+	}
+	switch _, err := io.ReadFull(c, make([]byte, 10)); {
 	case err == nil:
 		return 0
 	case !errors.Is(err, os.ErrDeadlineExceeded):
@@ -62,10 +91,9 @@ func ask(t *testing.T, d *impatient, broker func() net.Conn, key uint16, delay t
 
 // TestPatience: who hangs is waited for once, then left alone, then asked briefly.
 func TestPatience(t *testing.T) {
-	const never = -1
-	const metadata = 3
 	synctest.Test(t, func(t *testing.T) {
-		d, broker := hanging()
+		b := &slow{}
+		d := b.dialer()
 		for i, x := range []struct {
 			after time.Duration
 			key   uint16
@@ -85,7 +113,8 @@ func TestPatience(t *testing.T) {
 			{0, keySyncGroup, never, readTimeout},
 		} {
 			time.Sleep(x.after)
-			if got := ask(t, d, broker, x.key, x.delay); got != x.want {
+			b.delay = x.delay
+			if got := ask(t, d, nil, x.key); got != x.want {
 				t.Errorf("request %d, answered after %v: gave up after %v, want %v", i, x.delay, got, x.want)
 			}
 		}
@@ -96,14 +125,45 @@ func TestPatience(t *testing.T) {
 // ever by what it did once.
 func TestDisgraceEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d, broker := hanging()
-		ask(t, d, broker, 3, -1)
+		b := &slow{delay: never}
+		d := b.dialer()
+		ask(t, d, nil, metadata)
+		b.delay = 3 * time.Second
 		begin := time.Now()
-		for ask(t, d, broker, 3, 3*time.Second) != 0 {
+		for ask(t, d, nil, metadata) != 0 {
 			if time.Since(begin) > forgetful+patience {
 				t.Fatal("a broker that answers after 3 s is still given up")
 			}
 			time.Sleep(250 * time.Millisecond)
+		}
+	})
+}
+
+// TestJoinsDoNotHideSilence: what may rightly take long is not what a broker that lets
+// others wait in vain is given long for. It has to answer something else first.
+func TestJoinsDoNotHideSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &slow{joins: true}
+		d := b.dialer()
+		old, err := d.Dial("tcp", "broker:9092")
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.delay = never
+		if got := ask(t, d, nil, metadata); got != patience {
+			t.Fatalf("the first gave up after %v", got)
+		}
+		if got := ask(t, d, old, keyJoinGroup); got != mistrust {
+			t.Errorf("to join on an old connection took %v, want %v", got, mistrust)
+		}
+		time.Sleep(shunned)
+		if got := ask(t, d, nil, keyJoinGroup); got != mistrust {
+			t.Errorf("to join on a new connection took %v, want %v", got, mistrust)
+		}
+		time.Sleep(shunned)
+		b.delay = 7 * time.Second
+		if got := ask(t, d, nil, keyJoinGroup); got != 0 {
+			t.Errorf("gave up to join after %v, though the broker is back", got)
 		}
 	})
 }
