@@ -358,6 +358,7 @@ static __always_inline int parse_network(struct cursor *c, int type, struct pack
 #define PLAIN4 (sizeof(struct ethernet_header) + sizeof(struct ipv4_header) + 20)
 #define PLAIN6 (sizeof(struct ethernet_header) + sizeof(struct ipv6_header) + 20)
 
+#define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
 /* Fills in what a packet is but for its addresses. Returns its family, or 0 when it is

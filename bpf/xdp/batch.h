@@ -71,14 +71,14 @@ static __always_inline __u64 telling_bits(__u32 class)
  * meanwhile is not to see its packets twice. */
 static __always_inline void end_run(__u32 region, struct batch *b, struct run *r)
 {
-	__u64 packets = r->packets;
+	__u64 volume = r->volume;
 
-	if (!packets)
+	if (!volume)
 		return;
-	r->packets = 0;
+	r->volume = 0;
 	asm volatile("" ::: "memory");
-	count_verdict(region, r->what & (MAX_SLOTS - 1), reason_of(r->what), packets);
-	count_target(region, b, r, packets);
+	count_verdict(region, r->what & (MAX_SLOTS - 1), reason_of(r->what), packets_in(volume));
+	count_target(region, b, r, volume);
 }
 
 /* Ends a run, and begins another with what is noted at n. */
@@ -97,7 +97,6 @@ __noinline int begin_run(__u32 region, __u32 which, __u32 n)
 	r->ports = e->ports;
 	r->what = e->what;
 	r->telling = telling_bits(e->class);
-	r->bytes = 0;
 	r->source_bits = 0;
 	return 0;
 }
@@ -127,6 +126,12 @@ static __always_inline __u64 source_bit(__u64 hash)
 	return bit;
 }
 
+/* The hash that is for: a run is of one interface, so that its salt is needless. */
+static __always_inline __u64 spread_of(const struct packet *e)
+{
+	return e->family == 4 ? hash4(e->src.w[0]) : hash_of6(e);
+}
+
 /* Counts what was noted since the last batch, run by run. */
 __noinline int count_runs(__u32 region)
 {
@@ -144,9 +149,8 @@ __noinline int count_runs(__u32 region)
 			continue;
 		if (is_other(e, told_by(&e->what), ANY_FAMILY, r))
 			begin_run(region, RUN_NOTED, n);
-		r->packets += packets_in(e->volume);
-		r->bytes += bytes_in(e->volume);
-		r->source_bits |= source_bit(hash_of(e));
+		r->volume += e->volume;
+		r->source_bits |= source_bit(spread_of(e));
 	}
 	return 0;
 }
@@ -177,9 +181,9 @@ static __always_inline void count_run(__u32 region, struct batch *b, int family)
 #pragma clang loop unroll(disable)
 	for (__u32 n = 0; n < BATCH && n < b->kept; n++)
 		sum -= noted_at(b, n)->volume;
-	r->packets += packets_in(sum);
-	r->bytes += bytes_in(sum);
 	r->source_bits |= source_bits;
+	if (unlikely((r->volume += sum) & FULL))
+		begin_run(region, RUN_NOTED, 0);
 }
 
 /* Counts every packet in its set, or says that this is full. */
@@ -364,9 +368,9 @@ static __always_inline int note(struct batch *b, struct packet *e, int family, _
 		return 0;
 	e->what = what;
 	if (family == 4) {
-		hash = (known ? known : hash4(source)) ^ CONSTANT(64, slot_salt);
+		hash = known ? known : hash4(source);
 		e->mark = source;
-		e->set = first_set(b->hot4, hash, WORDS4);
+		e->set = first_set(b->hot4, hash ^ CONSTANT(64, slot_salt), WORDS4);
 		filled += NOTED;
 	} else {
 		hash = hash6(source, half_of(&e->src, 1), CONSTANT(32, slot_id));

@@ -30,6 +30,9 @@ volatile const __u32 cpus = 1;
 /* Sets per (epoch, CPU), powers of two. */
 volatile const __u32 sets4 = 1 << 15;
 volatile const __u32 sets6 = 1 << 14;
+/* The bits of where in them a set begins, in bytes. */
+volatile const __u64 set_bits4 = 0;
+volatile const __u64 set_bits6 = 0;
 /* The program takes frames that are spread over several buffers. */
 volatile const __u8 frags = 0;
 /* Seed of the keyed hash: an attacker who does not know it cannot aim at a set. */

@@ -11,7 +11,8 @@
  * the leases on such sources ends, or one is taken back: from then on the list is asked
  * again. Only the record in the first set is looked for, and none before some packet was
  * dropped so in the window: then there is none. As long as such packets come, the record is
- * looked for before all else; otherwise who is not listed should not have to wait for it. */
+ * looked for before all else, as if nobody is allowed it outweighs whatever that may be;
+ * otherwise who is not listed should not have to wait for it. */
 #pragma once
 
 #include "batch.h"
@@ -19,14 +20,51 @@
 
 #define DROPPING 8 /* after each that was: an attack is more than one in so many */
 
+/* Does none of the leases end before the next jiffy that dropped somebody in this window?
+ * Those that do so from now on do not either: they have been asked. */
+static __always_inline int ask_clock(struct batch *b)
+{
+	if (now_of(b) >> UNTIL_SHIFT >= b->known_until)
+		return 0;
+	b->known_at = b->jiffies;
+	return 1;
+}
+
 /* Is whoever was dropped in this window because its source is listed so still? */
 static __always_inline int are_still_listed(const struct control *ctl, struct batch *b)
 {
-	return *(volatile __u32 *)&ctl->generation == b->generation && now_of(b) >> UNTIL_SHIFT < b->known_until;
+	return *(volatile __u32 *)&ctl->generation == b->generation &&
+	       (likely(b->known_at == bpf_jiffies64()) || ask_clock(b));
+}
+
+/* Is a record of IPv4 in use? */
+static __always_inline int has_key(const half *r)
+{
+	typedef __u16 __attribute__((may_alias)) quarter;
+
+	return ((const quarter *)r)[KEY_SHIFT / 16] != 0;
+}
+
+/* Is the source of the packet that is next_of the buffer listed? */
+__noinline int ask_again(__u32 region)
+{
+	struct batch *b = batch_at(region);
+	int unlisted;
+	__u32 source;
+
+	if (!b)
+		return 0;
+	source = next_of(b)->src.w[0];
+	return ask_first(&control_value, b, source, hash4(source), &unlisted) != 0;
+}
+
+static __always_inline __u32 first_set4(const struct batch *b, __u64 hash4)
+{
+	return first_set(b->hot4, hash4 ^ CONSTANT(64, slot_salt), WORDS4);
 }
 
 /* Returns the record of what the source of e, of IPv4, lost as a listed one in this
- * window; or null. What the packet is then, and where its set begins, is left in e. */
+ * window; or null. What the packet is then is left in e. */
 static __always_inline half *direct_record(__u32 region, const struct batch *b, struct packet *e, __u64 hash4)
 {
 	__u32 what = what_is(e, 4, REASON_DROP_SOURCE, 1);
@@ -37,11 +75,10 @@ static __always_inline half *direct_record(__u32 region, const struct batch *b, 
 	if (!find_tables(&t, region, 4))
 		return 0;
 	e->what = what;
-	e->set = first_set(b->hot4, hash4 ^ CONSTANT(64, slot_salt), WORDS4);
-	r = set_in(&t, e->set, WORDS4);
+	r = set_in(&t, first_set4(b, hash4), WORDS4);
 	way = find_way(r, (__u64)(what & 0xffff) << KEY_SHIFT | e->src.w[0], WORDS4);
 	r = (void *)r + way;
-	return way < SET_WAYS * RECORD(WORDS4) && *r << (64 - GONE_ON_SHIFT) ? r : 0;
+	return way < SET_WAYS * RECORD(WORDS4) && has_key(r) ? r : 0;
 }
 
 /* Notes the port pair of the packet that is next_of the buffer, in its set. */
@@ -55,6 +92,7 @@ __noinline int note_direct_pair(__u32 region)
 		return 0;
 	e = next_of(b);
 	e->mark = e->src.w[0];
+	e->set = first_set4(b, hash4(e->mark));
 	note_pair(&t, e, WORDS4);
 	return 0;
 }
@@ -63,19 +101,34 @@ __noinline int note_direct_pair(__u32 region)
 static __always_inline void count_directly(__u32 region, struct batch *b, struct packet *e, half *r, __u64 hash4)
 {
 	struct run *run = &b->runs[RUN_DIRECT];
-	__u64 sum = r[1] += e->volume;
+	__u64 sum = r[1] += e->volume, all;
 
 	b->dropping = DROPPING;
-	if (unlikely(sum & FULL))
-		r[0] |= (__u64)KEY_RETIRED << KEY_SHIFT;
-	/* One in a few is looked at, in turns that the CPU can predict, as it could not if they
-	 * were by source; and whoever keeps step with them is not left out for long. */
-	if (!((run->turn++ + (b->jiffies >> 6)) & (PAIRS_OF - 1)) &&
-	    unlikely(are_pairs_wanted(e, sum >> PACKETS_SHIFT, 1)))
-		note_direct_pair(region);
 	if (unlikely(is_other(e, (__u64)e->ports << 32 | e->what, 4, run)))
 		begin_run(region, RUN_DIRECT, b->filled / NOTED);
-	run->packets += packets_in(e->volume);
-	run->bytes += bytes_in(e->volume);
-	run->source_bits |= source_bit(hash4 ^ CONSTANT(64, slot_salt));
+	run->source_bits |= source_bit(hash4);
+	all = run->volume += e->volume;
+	if (unlikely((sum | all) & FULL)) {
+		if (sum & FULL)
+			r[0] |= (__u64)KEY_RETIRED << KEY_SHIFT;
+		if (all & FULL)
+			begin_run(region, RUN_DIRECT, b->filled / NOTED);
+	}
+	/* One in a few is looked at, in turns that the CPU can predict, as it could not if they
+	 * were by source; and whoever keeps step with them is not left out for long. */
+	if (!((b->turn++ + (b->known_at >> 6)) & (PAIRS_OF - 1)) &&
+	    unlikely(are_pairs_wanted(e, sum >> PACKETS_SHIFT, 1)))
+		note_direct_pair(region);
+}
+
+/* Is the packet dropped as one of a record, for its source is listed still? Then it is counted. */
+static __always_inline int drop_again(const struct control *ctl, struct batch *b, struct packet *e, __u32 region,
+				      __u64 hash4)
+{
+	half *record = direct_record(region, b, e, hash4);
+
+	if (!record || (!are_still_listed(ctl, b) && !ask_again(region)))
+		return 0;
+	count_directly(region, b, e, record, hash4);
+	return 1;
 }

@@ -159,6 +159,20 @@ func TestDirectCounts(t *testing.T) {
 				func() error { return l.Put([]Entry{allow}) },
 				func() error { _, err := l.Delete([]Match{allow.Match}); return err })
 			send()
+			signature := Entry{Match: Match{Destination: netip.MustParsePrefix("198.51.100.1/32"), Protocol: 6, DestinationPort: 80}, Action: ActionObserve, Interfaces: ^uint64(0)}
+			l.put(signature)
+			send()
+			signature.Action = ActionAllow
+			spare(1, "a signature that allows by now",
+				func() error { return l.Put([]Entry{signature}) },
+				func() error { _, err := l.Delete([]Match{signature.Match}); return err })
+			send()
+			spare(0, "a signature that allows from the start",
+				func() error { return l.Put([]Entry{signature}) },
+				func() error { _, err := l.Delete([]Match{signature.Match}); return err })
+			send()
+			spare(0, "observing", func() error { l.SetFilterMode(0, FilterObserve); return nil }, func() error { l.SetFilterMode(0, FilterEnforce); return nil })
+			send()
 			spare(1, "filter off", func() error { l.SetFilterMode(0, FilterOff); return nil }, func() error { l.SetFilterMode(0, FilterEnforce); return nil })
 			send()
 			suspended := dropOf(listedSource(1))

@@ -174,7 +174,7 @@ func (d *Datapath) Verdicts(s Slot) (map[string]uint64, error) {
 	for region := range d.batches {
 		for r := range d.batches[region].uncounted(d.seed) {
 			if r.slot() == int(s) && r.reason() < len(sums) {
-				sums[r.reason()] += r.Packets
+				sums[r.reason()] += volumeOf(r.Volume).packets
 			}
 		}
 	}

@@ -390,9 +390,9 @@ const (
 	kindsSource6
 	kindsWide6
 	kindsShapes = 1 << 8
-	// Of an interface's mode.
-	kindsEnforced = 1 << 29
-	kindsOff      = 1 << 30
+	// Of an interface.
+	kindsPlain = 1 << 29
+	kindsOff   = 1 << 30
 )
 
 // kinds returns which of them there are.
@@ -409,16 +409,26 @@ func (t *leaseTable) kinds() uint32 {
 	return kinds
 }
 
+// isAnyAllow reports whether some lease may make a packet pass that others drop.
+func (d *Datapath) isAnyAllow() bool {
+	t := &d.table
+	return t.counts.allowSource+t.counts.allowDestination > 0 || slices.ContainsFunc(t.signatures, func(m Match) bool {
+		i, ok := d.lease(&m)
+		return ok && Action(d.leases[i].Wanted) == ActionAllow
+	})
+}
+
 // writeKinds tells the program what to ask, by interface.
 func (d *Datapath) writeKinds() {
 	kinds := d.table.kinds()
+	plain := kinds != 0 && !d.isAnyAllow()
 	for i := range d.control.Kinds {
 		of := kinds
 		switch mode := FilterMode(d.control.Mode[i]); {
 		case mode == FilterOff:
 			of |= kindsOff
-		case mode == FilterEnforce && kinds != 0:
-			of |= kindsEnforced
+		case mode == FilterEnforce && plain:
+			of |= kindsPlain
 		}
 		atomic.StoreUint32(&d.control.Kinds[i], of)
 	}

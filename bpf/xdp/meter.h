@@ -44,33 +44,17 @@ __noinline int limit(__u32 region)
 	return mode == MODE_OBSERVE ? REASON_WOULD_DROP : REASON_LIMIT_ANY_SOURCE;
 }
 
-/* Is dropping who is listed all that there may be to do? Other leases on a source are less. */
-static __always_inline int is_plain(const struct control *ctl, __u32 kinds)
-{
-	return kinds & KINDS_ENFORCED && !(ctl->allow_source | ctl->allow_destination);
-}
-
-/* Is the packet dropped as one of a record that says so still? */
-static __always_inline int is_dropped_again(const struct control *ctl, struct batch *b, struct packet *e, __u32 region,
-					    __u64 hash4, half **record)
-{
-	*record = direct_record(region, b, e, hash4);
-	return *record && are_still_listed(ctl, b);
-}
-
 /* Is the packet dropped because its source is listed, and need nothing else be asked?
- * Most of an attack is, once its sources are known. Where it is to be counted is in record
- * then; or if that is null, where its way is, in e. What there may be on the source is less
- * than that if it turns out not to be listed. For its record may have been looked before. */
-static __always_inline int is_plain_drop(const struct control *ctl, struct batch *b, struct packet *e, __u32 region,
-					 __u64 hash4, __u32 *maybe, __u32 kinds, int looked, half **record)
+ * Most of an attack is, once its sources are known. Then it is counted, or noted in e where
+ * its way is. What there may be on the source is less than that if it turns out not to be
+ * listed. */
+static __always_inline int is_plain_drop(const struct control *ctl, struct batch *b, struct packet *e, __u64 hash4,
+					 __u32 *maybe, __u32 kinds)
 {
 	int unlisted;
 
-	if (!(*maybe & MAYBE_EXACT) || *maybe & MAYBE_SIGNATURE || !is_plain(ctl, kinds))
+	if (!(*maybe & MAYBE_EXACT) || *maybe & MAYBE_SIGNATURE || !(kinds & KINDS_PLAIN))
 		return 0;
-	if (b->listed && !looked && is_dropped_again(ctl, b, e, region, hash4, record))
-		return 1;
 	e->listed = ask_first(ctl, b, e->src.w[0], hash4, &unlisted);
 	if (unlisted && !ctl->exact_class)
 		*maybe &= ~MAYBE_EXACT;
@@ -89,41 +73,28 @@ static __always_inline int is_nothing_asked(__u32 kinds)
 	return !kinds && !CONSTANT(64, source_limit);
 }
 
-/* Returns what becomes of e, which is next_of b, and why. The hash4 of a source of IPv4 is
- * left in hash where it was needed; and in record, where a packet that is dropped is to be
- * counted, if that is known. */
+/* Returns what becomes of e, which is next_of b, and why. Of a source of IPv4 the hash4 is
+ * known. */
 static __always_inline __u32 filter(const struct control *ctl, struct batch *b, struct packet *e, __u32 region,
-				    int family, __u32 kinds, __u64 *hash, half **record)
+				    int family, __u32 kinds, __u64 hash4)
 {
-	__u32 reason = REASON_PASS, maybe;
-	int looked = 0;
+	__u32 reason = REASON_PASS, maybe = 0;
 
-	if (kinds) {
-		if (family == 4)
-			*hash = hash4(e->src.w[0]);
-		if (family == 4 && !(kinds & KINDS_OTHER4)) {
-			if (b->dropping) {
-				if (is_plain(ctl, kinds) && is_dropped_again(ctl, b, e, region, *hash, record))
-					return REASON_DROP_SOURCE;
-				b->dropping--;
-				looked = 1;
-			}
-			maybe = is_marked(*(volatile __u32 *)&ctl->prefilter, *hash) ? MAYBE_EXACT : 0;
-		} else {
-			if (kinds & KINDS_OFF)
-				return REASON_PASS_OFF;
-			maybe = may_have(ctl, e, family, *hash, kinds);
-			if (kinds & KINDS_SIGNATURES && is_targeted(kinds, e))
-				maybe |= MAYBE_SIGNATURE;
-		}
-		if (unlikely(maybe)) {
-			if (family == 4 && is_plain_drop(ctl, b, e, region, *hash, &maybe, kinds, looked, record))
-				return REASON_DROP_SOURCE;
-			if (maybe)
-				reason = ask_leases(region, maybe);
-		}
+	if (kinds && family == 4 && !(kinds & KINDS_OTHER4)) {
+		maybe = is_marked(*(volatile __u32 *)&ctl->prefilter, hash4) ? MAYBE_EXACT : 0;
+	} else if (kinds) {
+		if (kinds & KINDS_OFF)
+			return REASON_PASS_OFF;
+		maybe = may_have(ctl, e, family, hash4, kinds);
+		if (kinds & KINDS_SIGNATURES && is_targeted(kinds, e))
+			maybe |= MAYBE_SIGNATURE;
 	}
-	*record = 0; /* it was found, but is not where this packet is to be counted */
+	if (unlikely(maybe)) {
+		if (family == 4 && is_plain_drop(ctl, b, e, hash4, &maybe, kinds))
+			return REASON_DROP_SOURCE;
+		if (maybe)
+			reason = ask_leases(region, maybe);
+	}
 	if (CONSTANT(64, source_limit) && reason == REASON_PASS)
 		reason = limit(region);
 	return reason;

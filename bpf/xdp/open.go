@@ -18,7 +18,7 @@ import (
 
 const (
 	// layoutVersion is another whenever what is pinned means something else: types.h.
-	layoutVersion = 14
+	layoutVersion = 15
 	targetWays    = 1 << 12
 	targetSpare   = 256
 	targetStride  = targetWays + 2*targetSpare

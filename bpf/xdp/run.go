@@ -25,8 +25,8 @@ func (b *weirBatch) uncounted(seed uint64) iter.Seq[*weirRun] {
 		for i := range b.Runs {
 			what := atomic.LoadUint32(&b.Runs[i].What)
 			r := b.Runs[i]
-			r.Packets = atomic.LoadUint64(&b.Runs[i].Packets)
-			if r.Packets == 0 || atomic.LoadUint32(&b.Runs[i].What) != what {
+			r.Volume = atomic.LoadUint64(&b.Runs[i].Volume)
+			if r.Volume == 0 || atomic.LoadUint32(&b.Runs[i].What) != what {
 				continue // it is another by now
 			}
 			if !yield(&r) {
@@ -44,11 +44,10 @@ func (b *weirBatch) uncounted(seed uint64) iter.Seq[*weirRun] {
 
 // run is the packet as a run of its own.
 func (e *weirPacket) run(seed uint64) *weirRun {
-	v := volumeOf(e.Volume)
-	r := weirRun{Ports: e.Ports, What: e.What, Packets: v.packets, Bytes: v.bytes}
+	r := weirRun{Ports: e.Ports, What: e.What, Volume: e.Volume}
 	r.Dst.W = e.Dst.W
 	source := e.record()
-	hash := hash4(uint64(source.slot())<<keyShift|source.address[0], seed)
+	hash := hash4(source.address[0], seed)
 	if e.Family == 6 {
 		hash = hash6(source.address[0], source.address[1], uint64(source.slot()), seed)
 	}
@@ -58,10 +57,10 @@ func (e *weirPacket) run(seed uint64) *weirRun {
 
 // target is what a run adds to its target; as targets.h has it.
 func (r *weirRun) target() weirTarget {
-	kind := int(r.What>>kindShift) & kindMask
+	kind, v := int(r.What>>kindShift)&kindMask, volumeOf(r.Volume)
 	t := weirTarget{
 		Class: uint8(kind & (NumClasses - 1)), Protocol: uint8(r.What >> whatProtocol), Slot: uint8(r.slot()), Family: 4,
-		Packets: r.Packets, Bytes: r.Bytes, SourceBits: r.SourceBits,
+		Packets: v.packets, Bytes: v.bytes, SourceBits: r.SourceBits,
 	}
 	t.Destination.W = r.Dst.W
 	if r.What&whatIPv6 != 0 {
@@ -85,7 +84,7 @@ func (d *Datapath) countVerdicts(region int) {
 	b := &d.batches[region]
 	for r := range b.uncounted(d.seed) {
 		v := &d.verdicts[region*MaxSlots+r.slot()]
-		atomic.AddUint64(&v.ByReason[r.reason()], r.Packets)
+		atomic.AddUint64(&v.ByReason[r.reason()], volumeOf(r.Volume).packets)
 	}
 	b.Runs = [len(b.Runs)]weirRun{}
 	b.Filled, b.Kept, b.Dropping, b.First, b.SourceBits, b.Fruitless = 0, 0, 0, 0, 0, [2]uint32{}

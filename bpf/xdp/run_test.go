@@ -2,6 +2,7 @@ package xdp
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"math/rand/v2"
 	"net/netip"
 	"sync/atomic"
@@ -118,5 +119,70 @@ func TestVerdictsAreNeverAhead(t *testing.T) {
 			return
 		default:
 		}
+	}
+}
+
+// TestLongRuns: a run that can hold no more is counted, and goes on; and its source is the
+// same one whether it was noted, counted in a run or both.
+func TestLongRuns(t *testing.T) {
+	for which, reason := range []string{"pass", "drop_source"} { // as in types.h
+		t.Run(reason, func(t *testing.T) {
+			onOneCPU(t)
+			r := newRig(t, Config{})
+			r.use(1, FilterEnforce) // hashes of sources on it are salted
+			f := synFrom("192.0.2.66")
+			if reason == "drop_source" {
+				r.put(Entry{Match: source("192.0.2.66/32"), Action: ActionDrop, Interfaces: ^uint64(0)})
+			}
+			var want volume
+			send := func(n int) {
+				for i := range n { // of many flows, so that they are noted one by one
+					binary.BigEndian.PutUint16(f[34:], uint16(1000+i%100))
+					r.run(1, f, 1)
+				}
+				want.packets += uint64(n)
+				want.bytes += uint64(n * len(f))
+			}
+			longer := 0
+			for i := range 6 {
+				send(150)
+				for region := range r.batches {
+					run := &r.batches[region].Runs[which]
+					v := volumeOf(run.Volume)
+					if v.packets == 0 {
+						continue
+					}
+					if run.Volume&fullCounts != 0 {
+						t.Fatalf("a run goes on with %+v", v)
+					}
+					more := volume{bytes: 1<<(byteBits-1) - 1 - v.bytes}
+					if i%2 == 1 {
+						more = volume{packets: 1<<(63-byteBits) - 1 - v.packets}
+					}
+					run.Volume += more.packets<<byteBits | more.bytes
+					want.add(more)
+					longer++
+				}
+			}
+			send(50)
+			if longer != 6 {
+				t.Fatalf("%d runs were made longer, want 6", longer)
+			}
+			verdicts, err := r.Verdicts(1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := r.drains()[1]
+			if len(w.Targets) != 1 {
+				t.Fatalf("%d targets: %+v", len(w.Targets), w.Targets)
+			}
+			to := w.Targets[0]
+			if got := (volume{to.Packets, to.Bytes}); got != want || verdicts[reason] != want.packets {
+				t.Errorf("target %+v and verdicts %v, want %+v", got, verdicts, want)
+			}
+			if n := bits.OnesCount64(to.SourceBits); n != 1 {
+				t.Errorf("one source shows as %d bits", n)
+			}
+		})
 	}
 }

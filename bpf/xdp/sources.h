@@ -135,8 +135,8 @@ static __always_inline int find_tables(struct tables *t, __u32 region, int famil
 {
 	t->of4 = family == 6 ? 0 : table_of(region, WORDS4);
 	t->of6 = family == 4 ? 0 : table_of(region, WORDS6);
-	t->bits4 = set_at(sets_of(WORDS4) - 1, WORDS4);
-	t->bits6 = set_at(sets_of(WORDS6) - 1, WORDS6);
+	t->bits4 = CONSTANT(64, set_bits4);
+	t->bits6 = CONSTANT(64, set_bits6);
 	return (family == 6 || t->of4) && (family == 4 || t->of6);
 }
 

@@ -105,8 +105,8 @@ static __always_inline struct target *find_spare_target(__u32 base, struct targe
 	return find_target(base + TARGET_WAYS + TARGET_SPARE, TARGET_SPARE, key, place);
 }
 
-/* Counts a run of so many packets for its target. */
-static __always_inline void count_target(__u32 region, struct batch *b, const struct run *r, __u64 packets)
+/* Counts a run of such a volume for its target. */
+static __always_inline void count_target(__u32 region, struct batch *b, const struct run *r, __u64 volume)
 {
 	__u32 slot = r->what & (MAX_SLOTS - 1), class = class_of(r->what);
 	__u32 base = region * (TARGET_WAYS + 2 * TARGET_SPARE);
@@ -115,6 +115,7 @@ static __always_inline void count_target(__u32 region, struct batch *b, const st
 	    .id = telling_port(class, r->ports) | class << 16 | (r->what << 8 & 0xff000000) | (__u64)slot << 32 |
 		  (r->what & WHAT_IPV6 ? 6ULL : 4ULL) << 40,
 	};
+	__u64 packets = packets_in(volume);
 	__u32 last = base + (b->target & (TARGET_WAYS - 1)), place;
 	struct target *t = bpf_map_lookup_elem(&targets, &last);
 
@@ -134,7 +135,7 @@ static __always_inline void count_target(__u32 region, struct batch *b, const st
 		return;
 	}
 	t->packets += packets;
-	t->bytes += r->bytes;
+	t->bytes += bytes_in(volume);
 	t->source_bits |= r->source_bits;
 	if (is_drop(reason_of(r->what)))
 		t->dropped += packets;

@@ -93,10 +93,8 @@ struct run {
 	__u32 what; /* as of a noted packet */
 	__u32 ports;
 	__u64 telling; /* which bits of what and ports tell */
-	__u64 packets;
-	__u64 bytes;
+	__u64 volume;  /* as of a packet: it ends before that runs over */
 	__u64 source_bits;
-	__u64 turn; /* counts packets that were counted at once */
 };
 
 /* There are two, so that a flood that is dropped at once does not end the run of those
@@ -135,6 +133,9 @@ struct batch {
 	__u8 missed_at[BATCH]; /* which found their set full */
 	__u32 fruitless[2];    /* by family: packets in a row whose second set was full too */
 	__u64 others;	       /* packets and bytes of a kind that are to be counted in other, as in a record */
+	__u64 known_at;	       /* a jiffy in which known_until had not come yet */
+	__u64 turn;	       /* counts packets that were counted at once */
+	__u64 pad[2];
 };
 _Static_assert(sizeof(struct batch) % 64 == 0, "a line of two CPUs");
 
@@ -232,8 +233,9 @@ enum kinds {
 	KINDS_SOURCE6 = 8,  /* on sources and prefixes of IPv6 that the prefilter has */
 	KINDS_WIDE6 = 16,   /* on shorter ones */
 	KINDS_SHAPES = 256, /* signatures: times 1 << shape, if some signature has it */
-	/* Beside them, if there are any: the interface's mode is to enforce. */
-	KINDS_ENFORCED = 1 << 29,
+	/* Beside them, if there are any: whoever is listed is dropped, for the interface's mode
+	 * is to enforce, and nobody is allowed. */
+	KINDS_PLAIN = 1 << 29,
 	KINDS_OFF = 1 << 30 /* nothing is asked: it is off */
 };
 

@@ -38,6 +38,9 @@ type weirBatch struct {
 	MissedAt   [32]uint8
 	Fruitless  [2]uint32
 	Others     uint64
+	KnownAt    uint64
+	Turn       uint64
+	Pad        [2]uint64
 }
 
 type weirBucket struct {
@@ -210,10 +213,8 @@ type weirRun struct {
 	What       uint32
 	Ports      uint32
 	Telling    uint64
-	Packets    uint64
-	Bytes      uint64
+	Volume     uint64
 	SourceBits uint64
-	Turn       uint64
 }
 
 type weirSet4 struct {
@@ -366,6 +367,8 @@ const (
 	weirVarGroupOffLink    = "group_off_link"
 	weirVarPrefilterWords  = "prefilter_words"
 	weirVarSeed            = "seed"
+	weirVarSetBits4        = "set_bits4"
+	weirVarSetBits6        = "set_bits6"
 	weirVarSets4           = "sets4"
 	weirVarSets6           = "sets6"
 	weirVarSlotId          = "slot_id"
@@ -465,6 +468,8 @@ type weirVariableSpecs struct {
 	GroupOffLink   *ebpf.VariableSpec `ebpf:"group_off_link"`
 	PrefilterWords *ebpf.VariableSpec `ebpf:"prefilter_words"`
 	Seed           *ebpf.VariableSpec `ebpf:"seed"`
+	SetBits4       *ebpf.VariableSpec `ebpf:"set_bits4"`
+	SetBits6       *ebpf.VariableSpec `ebpf:"set_bits6"`
 	Sets4          *ebpf.VariableSpec `ebpf:"sets4"`
 	Sets6          *ebpf.VariableSpec `ebpf:"sets6"`
 	SlotId         *ebpf.VariableSpec `ebpf:"slot_id"`
@@ -565,6 +570,8 @@ type weirVariables struct {
 	GroupOffLink   *ebpf.Variable `ebpf:"group_off_link"`
 	PrefilterWords *ebpf.Variable `ebpf:"prefilter_words"`
 	Seed           *ebpf.Variable `ebpf:"seed"`
+	SetBits4       *ebpf.Variable `ebpf:"set_bits4"`
+	SetBits6       *ebpf.Variable `ebpf:"set_bits6"`
 	Sets4          *ebpf.Variable `ebpf:"sets4"`
 	Sets6          *ebpf.Variable `ebpf:"sets6"`
 	SlotId         *ebpf.Variable `ebpf:"slot_id"`

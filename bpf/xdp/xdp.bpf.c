@@ -70,21 +70,24 @@ static __always_inline void finish(struct batch *b, __u32 region, struct packet 
 static __always_inline int decide_on(struct batch *b, __u32 region, struct packet *e, int family)
 {
 	__u32 kinds = kinds_asked(), reason;
-	half *record = 0;
 	__u64 hash = 0;
 
 	if (is_nothing_asked(kinds)) {
 		finish(b, region, e, family, 0, REASON_PASS);
 		return 1;
 	}
-	reason = filter(&control_value, b, e, region, family, kinds, &hash, &record);
+	if (family == 4)
+		hash = hash4(e->src.w[0]);
+	if (family == 4 && kinds & KINDS_PLAIN && b->dropping) {
+		if (drop_again(&control_value, b, e, region, hash))
+			return 0;
+		b->dropping--;
+		kinds = kinds_asked(); /* rather than keep it all the way */
+	}
+	reason = filter(&control_value, b, e, region, family, kinds, hash);
 	if (reason == REASON_PASS) {
 		finish(b, region, e, family, hash, REASON_PASS);
 		return 1;
-	}
-	if (record) {
-		count_directly(region, b, e, record, hash);
-		return 0;
 	}
 	if (e->listed)
 		b->listed = b->dropping = DROPPING;
