@@ -126,7 +126,7 @@ static __always_inline __u64 source_bit(__u64 hash)
 	return bit;
 }
 
-/* The hash that is for: a run is of one interface, so that its salt is needless. */
+/* The hash for source_bit. A run is of one interface, so that needs no salt. */
 static __always_inline __u64 spread_of(const struct packet *e)
 {
 	return e->family == 4 ? hash4(e->src.w[0]) : hash_of6(e);
@@ -182,6 +182,8 @@ static __always_inline void count_run(__u32 region, struct batch *b, int family)
 	for (__u32 n = 0; n < BATCH && n < b->kept; n++)
 		sum -= noted_at(b, n)->volume;
 	r->source_bits |= source_bits;
+	/* Of what count_runs adds no more than a batch comes in between: it ends the run, but
+	 * where only kept packets are not like it, and none is kept twice. */
 	if (unlikely((r->volume += sum) & FULL))
 		begin_run(region, RUN_NOTED, 0);
 }
@@ -354,6 +356,12 @@ static __always_inline int join(struct packet *before, const struct packet *e, i
 	return 1;
 }
 
+/* Where the record of a source of IPv4 is looked for, first. */
+static __always_inline __u32 first_set4(const struct batch *b, __u64 hash4)
+{
+	return first_set(b->hot4, hash4 ^ CONSTANT(64, slot_salt), WORDS4);
+}
+
 /* Notes the packet that is in e, which is next_of b, for counting; returns whether the
  * buffer is full. Of IPv4 the hash4 of its source may be known, and is not 0 then: most of
  * a train are joined without. */
@@ -370,7 +378,7 @@ static __always_inline int note(struct batch *b, struct packet *e, int family, _
 	if (family == 4) {
 		hash = known ? known : hash4(source);
 		e->mark = source;
-		e->set = first_set(b->hot4, hash ^ CONSTANT(64, slot_salt), WORDS4);
+		e->set = first_set4(b, hash);
 		filled += NOTED;
 	} else {
 		hash = hash6(source, half_of(&e->src, 1), CONSTANT(32, slot_id));

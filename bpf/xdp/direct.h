@@ -10,9 +10,9 @@
  * That holds for the window in which the record was begun, and in it until the first of
  * the leases on such sources ends, or one is taken back: from then on the list is asked
  * again. Only the record in the first set is looked for, and none before some packet was
- * dropped so in the window: then there is none. As long as such packets come, the record is
- * looked for before all else, as if nobody is allowed it outweighs whatever that may be;
- * otherwise who is not listed should not have to wait for it. */
+ * dropped so in the window: then there is none. As long as such packets come and nobody is
+ * allowed, the record is looked for before all else: being listed outweighs every other
+ * lease. Otherwise who is not listed should not have to wait for it. */
 #pragma once
 
 #include "batch.h"
@@ -20,8 +20,8 @@
 
 #define DROPPING 8 /* after each that was: an attack is more than one in so many */
 
-/* Does none of the leases end before the next jiffy that dropped somebody in this window?
- * Those that do so from now on do not either: they have been asked. */
+/* Has none of the leases ended yet that dropped somebody in this window? Then none does
+ * before the clock is read anew, nor one that drops somebody meanwhile: that was asked. */
 static __always_inline int ask_clock(struct batch *b)
 {
 	if (now_of(b) >> UNTIL_SHIFT >= b->known_until)
@@ -56,11 +56,6 @@ __noinline int ask_again(__u32 region)
 		return 0;
 	source = next_of(b)->src.w[0];
 	return ask_first(&control_value, b, source, hash4(source), &unlisted) != 0;
-}
-
-static __always_inline __u32 first_set4(const struct batch *b, __u64 hash4)
-{
-	return first_set(b->hot4, hash4 ^ CONSTANT(64, slot_salt), WORDS4);
 }
 
 /* Returns the record of what the source of e, of IPv4, lost as a listed one in this

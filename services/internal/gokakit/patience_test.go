@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,8 +20,8 @@ const (
 
 // slow is a broker at the other end of pipes, which answers after a while, if at all.
 type slow struct {
-	delay time.Duration // for every answer, or never
-	joins bool          // only those that wait for others are late
+	delay atomic.Int64 // for every answer, or never
+	joins bool         // only those that wait for others are late
 }
 
 // dialer is an impatient one to the broker.
@@ -43,12 +44,12 @@ func (b *slow) serve(c net.Conn) {
 		if _, err := io.ReadFull(c, body); err != nil {
 			return
 		}
-		key := binary.BigEndian.Uint16(body)
+		key, delay := binary.BigEndian.Uint16(body), time.Duration(b.delay.Load())
 		switch {
-		case b.delay == never:
+		case delay == never:
 			continue
 		case key == keyJoinGroup || key == keySyncGroup || !b.joins:
-			time.Sleep(b.delay)
+			time.Sleep(delay)
 		}
 		if _, err := c.Write(append([]byte{0, 0, 0, 6}, "answer"...)); err != nil {
 			return
@@ -113,7 +114,7 @@ func TestPatience(t *testing.T) {
 			{0, keySyncGroup, never, readTimeout},
 		} {
 			time.Sleep(x.after)
-			b.delay = x.delay
+			b.delay.Store(int64(x.delay))
 			if got := ask(t, d, nil, x.key); got != x.want {
 				t.Errorf("request %d, answered after %v: gave up after %v, want %v", i, x.delay, got, x.want)
 			}
@@ -125,10 +126,11 @@ func TestPatience(t *testing.T) {
 // ever by what it did once.
 func TestDisgraceEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &slow{delay: never}
+		b := &slow{}
 		d := b.dialer()
+		b.delay.Store(never)
 		ask(t, d, nil, metadata)
-		b.delay = 3 * time.Second
+		b.delay.Store(int64(3 * time.Second))
 		begin := time.Now()
 		for ask(t, d, nil, metadata) != 0 {
 			if time.Since(begin) > forgetful+patience {
@@ -149,7 +151,7 @@ func TestJoinsDoNotHideSilence(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b.delay = never
+		b.delay.Store(never)
 		if got := ask(t, d, nil, metadata); got != patience {
 			t.Fatalf("the first gave up after %v", got)
 		}
@@ -161,7 +163,7 @@ func TestJoinsDoNotHideSilence(t *testing.T) {
 			t.Errorf("to join on a new connection took %v, want %v", got, mistrust)
 		}
 		time.Sleep(shunned)
-		b.delay = 7 * time.Second
+		b.delay.Store(int64(7 * time.Second))
 		if got := ask(t, d, nil, keyJoinGroup); got != 0 {
 			t.Errorf("gave up to join after %v, though the broker is back", got)
 		}
