@@ -94,7 +94,7 @@ type Slot uint8
 type Config struct {
 	PinPath                string // directory on a bpffs; empty: nothing outlives the process
 	BootID                 string // of this process, at most 32 bytes
-	SourceWays             int    // records per CPU for IPv4, a power of two; a source has one per class that it sends; IPv6 has half
+	SourceWays             int    // records per CPU and family, a power of two; a source has one per class that it sends
 	MaxSources             int    // of a window and interface are listed, about, but the heaviest in any case; 0: all
 	MaxLeases              int    // default 131,072 (25 MB)
 	MaxPrefixes            int    // default 100,000, within MaxLeases

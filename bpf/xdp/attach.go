@@ -29,10 +29,8 @@ func (d *Datapath) loadProgram(s Slot, name string, v variant) (*ebpf.Program, e
 	}
 	constants := map[string]any{
 		"slot_id": uint32(s), "cpus": uint32(d.cpus), "seed": d.seed, "slot_salt": uint64(s) * slotSalt,
-		"sets4": uint32(d.ways4 / setWays), "sets6": uint32(d.ways6 / setWays),
-		"set_bits4": uint64(d.ways4/setWays-1) * uint64(unsafe.Sizeof(weirSet4{})),
-		"set_bits6": uint64(d.ways6/setWays-1) * uint64(unsafe.Sizeof(weirSet6{})),
-		"strict":    flag(d.cfg.Strict), "group_off_link": flag(d.cfg.IPv6SourcePrefixLength == 64), "bare_ip": flag(v.bareIP),
+		"sets": uint32(d.sets), "set_bits": uint64(d.sets-1) * uint64(unsafe.Sizeof(set4{})),
+		"strict": flag(d.cfg.Strict), "group_off_link": flag(d.cfg.IPv6SourcePrefixLength == 64), "bare_ip": flag(v.bareIP),
 		"frags": flag(v.frags), "source_limit": cost(d.cfg.SourceLimit, 1),
 	}
 	if err := setConstants(spec, name, constants); err != nil {

@@ -256,9 +256,9 @@ __noinline int note_pairs(__u32 region)
 		if (!(b->paired & 1U << n))
 			continue;
 		if (e->family == 4)
-			note_pair(&t, e, WORDS4);
+			note_pair(region, &t, e, 4);
 		else
-			note_pair(&t, e, WORDS6);
+			note_pair(region, &t, e, 6);
 	}
 	return 0;
 }
@@ -347,7 +347,7 @@ static __always_inline int join(struct packet *before, const struct packet *e, i
 	if (family == 6)
 		other |=
 		    (half_of(&before->src, 1) ^ half_of(&e->src, 1)) | (half_of(&before->dst, 1) ^ half_of(&e->dst, 1));
-	if (reason != REASON_PASS)
+	if (family == 4 && reason != REASON_PASS)
 		other |= before->listed ^ e->listed;
 	other |= (before->what ^ what) | (before->ports ^ e->ports);
 	if (other || before->volume & JOINED)
@@ -359,7 +359,7 @@ static __always_inline int join(struct packet *before, const struct packet *e, i
 /* Where the record of a source of IPv4 is looked for, first. */
 static __always_inline __u32 first_set4(const struct batch *b, __u64 hash4)
 {
-	return first_set(b->hot4, hash4 ^ CONSTANT(64, slot_salt), WORDS4);
+	return first_set(b->hot4, hash4 ^ CONSTANT(64, slot_salt));
 }
 
 /* Notes the packet that is in e, which is next_of b, for counting; returns whether the
@@ -382,8 +382,8 @@ static __always_inline int note(struct batch *b, struct packet *e, int family, _
 		filled += NOTED;
 	} else {
 		hash = hash6(source, half_of(&e->src, 1), CONSTANT(32, slot_id));
-		e->mark = hash >> 32;
-		e->set = first_set(b->hot6, hash, WORDS6);
+		*hash_at6(e) = hash;
+		e->set = first_set(b->hot6, hash);
 		filled += NOTED + 1;
 	}
 	b->source_bits |= source_bit(hash);

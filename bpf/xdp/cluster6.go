@@ -45,7 +45,7 @@ func (r *reader) gather6(t *sourceTable, block int, groups uint8, n int) int {
 		region, before := r.scanner.half*r.cpus+cpu, n
 		for left := groups; left != 0; left &= left - 1 {
 			first := block*blockSets + bits.TrailingZeros8(left)*dirtySets
-			n += gatherSets6(r.six.records[n:], t.wordsOf(region, first, dirtySets))
+			n += gatherSets6(r.six.records[n:], t.wordsOf(region, first, dirtySets), t.namesOf(region, first, dirtySets))
 		}
 		r.claimed[1][cpu] += n - before
 	}
@@ -56,25 +56,21 @@ func (r *reader) gather6(t *sourceTable, block int, groups uint8, n int) int {
 // gatherSets4.
 //
 //go:noinline
-func gatherSets6(to []record, words []uint64) (n int) {
-	for ; len(words) >= setWays*words6; words = words[setWays*words6:] {
-		s, t := (*[setWays * words6]uint64)(words), (*[setWays]record)(to[n:])
-		t[0] = record{[2]uint64{s[0], s[1]}, s[3], keyIn(s[2]) | keyFamily6}
-		t[1] = record{[2]uint64{s[4], s[5]}, s[7], keyIn(s[6]) | keyFamily6}
-		t[2] = record{[2]uint64{s[8], s[9]}, s[11], keyIn(s[10]) | keyFamily6}
-		t[3] = record{[2]uint64{s[12], s[13]}, s[15], keyIn(s[14]) | keyFamily6}
-		n += int(used6(s[2]) + used6(s[6]) + used6(s[10]) + used6(s[14]))
+func gatherSets6(to []record, words []uint64, names []names6) (n int) {
+	for i := range names {
+		s, t := (*[setWays * recordWords]uint64)(words[i*setWays*recordWords:]), (*[setWays]record)(to[n:])
+		of := &names[i]
+		t[0] = record{of[0], s[1], keyIn6(s[0])}
+		t[1] = record{of[1], s[3], keyIn6(s[2])}
+		t[2] = record{of[2], s[5], keyIn6(s[4])}
+		t[3] = record{of[3], s[7], keyIn6(s[6])}
+		n += int(used6(s[0]) + used6(s[2]) + used6(s[4]) + used6(s[6]))
 	}
 	return n
 }
 
-const (
-	words6     = 4             // of a record
-	used6Shift = keyShift + 15 // of keyUsed
-)
-
-// used6 returns 1 for the word with the key of a record that is in use, or else 0.
-func used6(word uint64) uint64 { return word >> used6Shift & 1 }
+// used6 returns 1 for the word of a record that is in use, or else 0.
+func used6(word uint64) uint64 { return word >> (keyShift6 + 15) & 1 }
 
 // join6 joins records, counts and lists their sources.
 func (r *reader) join6(records []record, cluster int) {

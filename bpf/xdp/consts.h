@@ -27,13 +27,11 @@
 volatile const __u32 slot_id = 0;
 /* Possible CPUs: the stride of the tables. */
 volatile const __u32 cpus = 1;
-/* Sets per (epoch, CPU), powers of two. */
-volatile const __u32 sets4 = 1 << 15;
-volatile const __u32 sets6 = 1 << 14;
-/* The bits that there are of where in them a set begins, in bytes: sets4 and sets6 say so as
+/* Sets per family, epoch and CPU, a power of two. */
+volatile const __u32 sets = 1 << 15;
+/* The bits that there are of where in them a set begins, in bytes: that number says so as
  * well, but for a packet that is dropped at once it is quicker to read than to reckon. */
-volatile const __u64 set_bits4 = 0;
-volatile const __u64 set_bits6 = 0;
+volatile const __u64 set_bits = 0;
 /* The program takes frames that are spread over several buffers. */
 volatile const __u8 frags = 0;
 /* Seed of the keyed hash: an attacker who does not know it cannot aim at a set. */

@@ -42,7 +42,7 @@ static __always_inline int has_key(const half *r)
 {
 	typedef __u16 __attribute__((may_alias)) quarter;
 
-	return ((const quarter *)r)[KEY_SHIFT / 16] != 0;
+	return ((const quarter *)r)[KEY_SHIFT4 / 16] != 0;
 }
 
 /* Is the source of the packet that is next_of the buffer listed? */
@@ -70,10 +70,10 @@ static __always_inline half *direct_record(__u32 region, const struct batch *b, 
 	if (!find_tables(&t, region, 4))
 		return 0;
 	e->what = what;
-	r = set_in(&t, first_set4(b, hash4), WORDS4);
-	way = find_way(r, (__u64)(what & 0xffff) << KEY_SHIFT | e->src.w[0], WORDS4);
+	r = set_in(&t, first_set4(b, hash4), 4);
+	way = find_way(r, (__u64)(what & 0xffff) << KEY_SHIFT4 | e->src.w[0], 4);
 	r = (void *)r + way;
-	return way < SET_WAYS * RECORD(WORDS4) && has_key(r) ? r : 0;
+	return way < SET_WAYS * RECORD && has_key(r) ? r : 0;
 }
 
 /* Notes the port pair of the packet that is next_of the buffer, in its set. */
@@ -88,7 +88,7 @@ __noinline int note_direct_pair(__u32 region)
 	e = next_of(b);
 	e->mark = e->src.w[0];
 	e->set = first_set4(b, hash4(e->mark));
-	note_pair(&t, e, WORDS4);
+	note_pair(region, &t, e, 4);
 	return 0;
 }
 
@@ -105,7 +105,7 @@ static __always_inline void count_directly(__u32 region, struct batch *b, struct
 	all = run->volume += e->volume;
 	if (unlikely((sum | all) & FULL)) {
 		if (sum & FULL)
-			r[0] |= (__u64)KEY_RETIRED << KEY_SHIFT;
+			r[0] |= (__u64)KEY_RETIRED << KEY_SHIFT4;
 		if (all & FULL)
 			begin_run(region, RUN_DIRECT, b->filled / NOTED);
 	}

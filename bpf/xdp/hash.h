@@ -25,14 +25,16 @@ static __always_inline __u64 mix(__u64 x)
 
 #define SLOT_SALT 0x9e3779b97f4a7c15ULL /* times the interface's number */
 
-/* Of a source of IPv6. One multiplication keeps halves apart that someone chose without
- * the seed; the others follow. */
+/* Of a source of IPv6. Of those that have an upper half alone, and that is all that are not
+ * on the link, no two have the same hash; nor has anyone without the seed a way to choose two
+ * others that do. */
 static __always_inline __u64 hash6(__u64 upper, __u64 lower, __u64 slot)
 {
-	upper += CONSTANT(64, seed);
-	upper ^= upper >> 32;
-	upper *= 0x9fb21c651e98df25ULL;
-	return mix(upper ^ lower ^ slot << 56);
+	__u64 x = upper + CONSTANT(64, seed);
+
+	if (lower)
+		x = mix(x) ^ lower;
+	return mix(x ^ (slot + MAX_SLOTS) << 56); /* so that it is not that of an address of IPv4 */
 }
 
 /* Of a source of IPv4, on whatever interface. */

@@ -125,23 +125,22 @@ func (t *sourceTable) enter(region, hot int, r *record, seed uint64) (set, way i
 	if way, ok = t.take(region, set, hash, r); ok {
 		return set, way, ok
 	}
-	word, bit := t.goneBit(region, set, hash, r, seed)
+	gone, bit := t.goneBit(region, set, hash, r, seed)
 	set = t.second(hash, r.kind(), hot)
 	if way, ok = t.take(region, set, hash, r); ok {
-		*word |= bit
+		*gone |= bit
 	}
 	return set, way, ok
 }
 
-// goneBit returns where beside the keys of a source's first set it is told that it may
-// have a record in its second: gone_bit of sources.h.
+// goneBit returns where above the keys of a source's first set it is told that it may have a
+// record in its second: gone_bit of sources.h.
 func (t *sourceTable) goneBit(region, set int, hash uint64, r *record, seed uint64) (word *uint64, bit uint64) {
-	low := r.address[0]
+	i, above := r.address[0]*seed>>58, keyShift+keyBits
 	if t.family == 6 {
-		low = hash >> 32
+		i, above = hash>>32*seed>>60, keyShift6+keyBits
 	}
-	i := low * seed >> 58
-	return &t.wordsOf(region, set, 1)[int(i%setWays)*t.stride+t.keyAt], 1 << (goneOnShift + i/setWays)
+	return t.word(t.recordAt(region, set) + int(i%setWays)), 1 << (uint64(above) + i/setWays)
 }
 
 // park empties a half and returns what was carried over in it.
@@ -164,31 +163,24 @@ func (t *sourceTable) park(half, cpus int) (all []parked) {
 }
 
 func (t *sourceTable) parkSet(all []parked, half, cpu, cpus, set int) []parked {
-	words := t.wordsOf(half*cpus+cpu, set, 1)
-	for way := range setWays {
-		if words[way*t.stride+t.keyAt] != 0 {
-			all = append(all, parked{t.read(words, way*t.stride), cpu, *t.age(half, cpu, set, way)})
+	region := half*cpus + cpu
+	for way, first := 0, t.recordAt(region, set); way < setWays; way++ {
+		if *t.word(first + way) != 0 {
+			all = append(all, parked{t.read(first + way), cpu, *t.age(half, cpu, set, way)})
 		}
 	}
-	clear(words)
+	clear(t.wordsOf(region, set, 1))
 	return all
 }
 
 // take enters a record in a set if that has room, and returns where.
 func (t *sourceTable) take(region, set int, hash uint64, r *record) (way int, ok bool) {
-	words := t.wordsOf(region, set, 1)
-	for way := range setWays {
-		w := words[way*t.stride : (way+1)*t.stride]
-		if w[t.keyAt] != 0 {
+	for way, first := 0, t.recordAt(region, set); way < setWays; way++ {
+		if *t.word(first + way) != 0 {
 			continue
 		}
 		t.dirty[region*t.dirtyWords()+set/wordSets] |= 1 << (set / dirtySets & 63)
-		w[t.stride-1] = r.counts
-		if t.family == 4 {
-			w[0] = uint64(r.key)<<keyShift | r.address[0]
-		} else {
-			w[0], w[1], w[2] = r.address[0], r.address[1], uint64(r.key&^keyFamily6)<<keyShift|hash>>32
-		}
+		t.write(first+way, r, hash)
 		return way, true
 	}
 	return 0, false

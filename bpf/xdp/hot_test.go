@@ -105,7 +105,7 @@ func TestCarriedRecordsMove(t *testing.T) {
 		table := &r.tables[family]
 		for region := half * r.cpus; region < (half+1)*r.cpus; region++ {
 			words := table.wordsOf(region, 0, table.sets)
-			for i := table.keyAt; i < len(words); i += table.stride {
+			for i := 0; i < len(words); i += recordWords {
 				if words[i] != 0 {
 					n++
 				}

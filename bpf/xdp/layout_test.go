@@ -13,13 +13,13 @@ import (
 func TestLayoutVersion(t *testing.T) {
 	h := fnv.New64a()
 	for _, pinned := range []any{
-		weirControl{}, weirSlot{}, weirSet4{}, weirSet6{}, weirBatch{}, weirOutcomes{}, weirTarget{}, weirTotals{},
+		weirControl{}, weirSlot{}, weirSet4{}, weirSet6{}, weirNames6{}, weirBatch{}, weirOutcomes{}, weirTarget{}, weirTotals{},
 		weirSketch{}, weirLease{}, weirListed4{}, weirLeaseSet{}, weirListedCount{}, weirExactKey{}, weirPrefixKey{},
 		weirPrefixValue{}, weirBucketKey{}, weirSignature{},
 	} {
 		describe(h, reflect.TypeOf(pinned))
 	}
-	const version, want = 15, uint64(0x902f670bce78e43b)
+	const version, want = 16, uint64(0x83df9eefcdf89265)
 	if got := h.Sum64(); layoutVersion != version || got != want {
 		t.Errorf("version %d has the layout %#x, want version %d with %#x: raise layoutVersion, and say so here",
 			layoutVersion, got, version, want)

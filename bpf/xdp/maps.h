@@ -36,17 +36,26 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1); /* (set at load) 2 * cpus */
 	__type(key, __u32);
-	__type(value, struct set4); /* (set at load) sets4 */
+	__type(value, struct set4); /* (set at load) sets */
 } sources4 SEC(".maps");
 
-/* Sets of IPv6 sources; 128 B each; as above. */
+/* Sets of IPv6 sources; 64 B each; as above. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1); /* (set at load) 2 * cpus */
 	__type(key, __u32);
-	__type(value, struct set6); /* (set at load) sets6 */
+	__type(value, struct set6); /* (set at load) sets */
 } sources6 SEC(".maps");
+
+/* The sources of each set's records; 64 B each, where the set is: see sources.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1); /* (set at load) 2 * cpus */
+	__type(key, __u32);
+	__type(value, struct names6); /* (set at load) sets */
+} names6 SEC(".maps");
 
 /* Which groups of DIRTY_SETS sets are in use, a bit each, for the drain. */
 struct {

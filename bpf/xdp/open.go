@@ -18,12 +18,12 @@ import (
 
 const (
 	// layoutVersion is another whenever what is pinned means something else: types.h.
-	layoutVersion = 15
+	layoutVersion = 16
 	targetWays    = 1 << 12
 	targetSpare   = 256
 	targetStride  = targetWays + 2*targetSpare
-	// totalWays are the IPv4 records of all CPUs together by default: 2 epochs ×
-	// 16 B × 1,048,576 = 32 MiB, and as much for IPv6, which has half of them.
+	// totalWays are the records of each family of all CPUs together by default: 2 epochs ×
+	// 16 B × 1,048,576 = 32 MiB, and for IPv6 as much and twice as much for the addresses.
 	totalWays = 1 << 20
 	minWays   = 1 << 14
 	mostWays  = 1 << 24 // 2^28 bytes: the verifier takes offsets below 2^29
@@ -34,8 +34,7 @@ const (
 type Datapath struct {
 	cfg     Config
 	cpus    int
-	ways4   int
-	ways6   int
+	sets    int // of a region of a table
 	seed    uint64
 	adopted bool
 
@@ -85,11 +84,11 @@ func Open(cfg Config) (*Datapath, error) {
 		return nil, fmt.Errorf("counting CPUs: %w", err)
 	}
 	d := &Datapath{cfg: cfg, cpus: cpus, attached: map[int]*attachment{}}
-	d.ways4 = cfg.SourceWays
-	if d.ways4 == 0 {
-		d.ways4 = max(minWays, 1<<(bits.Len(uint(totalWays/cpus))-1))
+	ways := cfg.SourceWays
+	if ways == 0 {
+		ways = max(minWays, 1<<(bits.Len(uint(totalWays/cpus))-1))
 	}
-	d.ways6 = d.ways4 / 2
+	d.sets = ways / setWays
 	if err := d.load(); err != nil {
 		d.Close()
 		return nil, err
@@ -132,8 +131,9 @@ func (d *Datapath) spec() (*ebpf.CollectionSpec, error) {
 	sizes := map[string]int{
 		"sources4":         2 * d.cpus,
 		"sources6":         2 * d.cpus,
-		"dirty4":           2 * d.cpus * dirtyWords(d.ways4/setWays),
-		"dirty6":           2 * d.cpus * dirtyWords(d.ways6/setWays),
+		"names6":           2 * d.cpus,
+		"dirty4":           2 * d.cpus * dirtyWords(d.sets),
+		"dirty6":           2 * d.cpus * dirtyWords(d.sets),
 		"verdicts":         2 * d.cpus * MaxSlots,
 		"targets":          2 * d.cpus * targetStride,
 		"interface_totals": 2 * d.cpus * MaxSlots,
@@ -152,7 +152,7 @@ func (d *Datapath) spec() (*ebpf.CollectionSpec, error) {
 	// Several in one value: of maps with only one, so that the program knows its address.
 	for name, n := range map[string]int{
 		"slots": MaxSlots, "batches": 2 * d.cpus, "prefilter": 2 * prefilterWords,
-		"sources4": d.ways4 / setWays, "sources6": d.ways6 / setWays,
+		"sources4": d.sets, "sources6": d.sets, "names6": d.sets,
 	} {
 		m := spec.Maps[name]
 		m.ValueSize *= uint32(n)
@@ -170,7 +170,7 @@ func (d *Datapath) spec() (*ebpf.CollectionSpec, error) {
 }
 
 var mapNames = []string{
-	"control_page", "slots", "sources4", "sources6", "dirty4", "dirty6", "batches", "verdicts", "targets", "interface_totals", "sketches",
+	"control_page", "slots", "sources4", "sources6", "names6", "dirty4", "dirty6", "batches", "verdicts", "targets", "interface_totals", "sketches",
 	"leases", "listed", "listed_leases", "listed_counts", "prefilter", "wide4", "targeted", "exact", "prefixes", "allowed", "signatures", "buckets", "established", "meters", "exempt",
 }
 
@@ -233,7 +233,7 @@ func (d *Datapath) mapMemory() (err error) {
 		return err
 	}
 	d.control = &control[0]
-	var errs [17]error
+	var errs [18]error
 	d.slots, errs[0] = view[weirSlot](d, "slots")
 	sources4, err4 := view[weirSet4](d, "sources4")
 	sources6, err6 := view[weirSet6](d, "sources6")
@@ -241,6 +241,8 @@ func (d *Datapath) mapMemory() (err error) {
 	dirty4, err4 := view[uint64](d, "dirty4")
 	dirty6, err6 := view[uint64](d, "dirty6")
 	errs[7], errs[8] = err4, err6
+	names, errNames := view[names6](d, "names6")
+	errs[17] = errNames
 	d.batches, errs[9] = view[weirBatch](d, "batches")
 	d.blocklist.leases, errs[10] = view[weirLeaseSet](d, "listed_leases")
 	d.blocklist.counts, errs[15] = view[weirListedCount](d, "listed_counts")
@@ -256,8 +258,8 @@ func (d *Datapath) mapMemory() (err error) {
 	if err := errors.Join(errs[:]...); err != nil {
 		return err
 	}
-	d.tables[0] = newSourceTable(4, d.cpus, d.ways4/setWays, sources4, dirty4)
-	d.tables[1] = newSourceTable(6, d.cpus, d.ways6/setWays, sources6, dirty6)
+	d.tables[0] = newSourceTable(4, d.cpus, sources4, dirty4, nil)
+	d.tables[1] = newSourceTable(6, d.cpus, sources6, dirty6, names)
 	return nil
 }
 

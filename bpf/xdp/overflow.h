@@ -7,9 +7,9 @@
  * well are counted in other.
  *
  * A flood of more sources than the table has room for would so cost two lines a packet,
- * though nearly all its sources are in neither. So beside the keys of a set stands a bit
- * for each 64th of the sources: of these some went on and have a record in their second
- * set. Once second sets are nearly all full, the window is crowded with sources of this
+ * though nearly all its sources are in neither. So above the keys of a set stands a bit for
+ * each 64th of the sources, of IPv6 for each 16th: of these some went on and have a record in
+ * their second set. Once second sets are nearly all full, the window is crowded with sources of this
  * family: then a packet goes on only if there may be a record of its source, and who has
  * none gets none. */
 #pragma once
@@ -25,30 +25,29 @@
  * modulo the hot sets it is among the BLOCK_SETS around the first, but another. */
 static __always_inline __u32 second_set(const struct batch *b, const struct packet *e, __u64 hash)
 {
-	__u32 hot = e->family == 4 ? b->hot4 : b->hot6,
-	      rest = (e->family == 4 ? sets_of(WORDS4) : sets_of(WORDS6)) - hot;
+	__u32 hot = e->family == 4 ? b->hot4 : b->hot6, rest = CONSTANT(32, sets) - hot;
 	__u32 h = (__u32)(hash >> 32) ^ (key_of(e) >> KIND_SHIFT & KIND_MASK) * 0x9e3779b1U;
 	__u32 behind = (hash >> 32) * rest >> 32 & -hot; /* a multiple of hot */
 	__u32 near = (hash & (hot - 1)) ^ ((h & (BLOCK_SETS - 1)) | 1);
 
-	return set_at(hot + behind + near, e->family == 4 ? WORDS4 : WORDS6); /* modulo a region */
+	return set_at(hot + behind + near); /* modulo a region */
 }
 
 /* Where the record of a source is looked for, first: in a hot set. */
-static __always_inline __u32 first_set(__u32 hot, __u64 hash, int words)
+static __always_inline __u32 first_set(__u32 hot, __u64 hash)
 {
-	return set_at(hash & (hot - 1), words);
+	return set_at(hash & (hot - 1));
 }
 
 /* Notes in e's first set that there is a record of its source in the second. */
 static __always_inline void note_gone_of(const struct tables *t, __u32 hot, const struct packet *e, __u64 hash,
-					 int words)
+					 int family)
 {
-	__u32 bit = gone_bit(e);
-	half *w = gone_word(set_in(t, first_set(hot, hash, words), words), bit, words);
+	__u32 bit = gone_bit(e, family);
+	half *w = gone_word(set_in(t, first_set(hot, hash), family), bit);
 
 	if (*w)
-		*w |= gone_mask(bit);
+		*w |= gone_mask(bit, family);
 }
 
 /* The same of all these packets of the buffer. */
@@ -66,15 +65,14 @@ __noinline int note_all_gone(__u32 region, __u32 packets)
 		if (!(packets >> n & 1))
 			continue;
 		if (e->family == 4)
-			note_gone_of(&t, b->hot4, e, hash_of4(e), WORDS4);
+			note_gone_of(&t, b->hot4, e, hash_of4(e), 4);
 		else
-			note_gone_of(&t, b->hot6, e, hash_of6(e), WORDS6);
+			note_gone_of(&t, b->hot6, e, hash_of6(e), 6);
 	}
 	return 0;
 }
 
-/* Sends a packet on to its second set. Its first is full, but for two sources of IPv6
- * whose words are alike. */
+/* Sends a packet on to its second set: its first is full. */
 static __always_inline void go_on(const struct batch *b, struct packet *e)
 {
 	e->set = second_set(b, e, hash_of(e));
@@ -88,6 +86,29 @@ static __always_inline void begin_places(struct batch *b)
 	b->claimed[1] = 0;
 }
 
+/* Says whose the new records of IPv6 are. None of them can be full, and so retired, already. */
+__noinline int name_claimed(__u32 region)
+{
+	struct batch *b = batch_at(region);
+	half *names = bpf_map_lookup_elem(&names6, &region);
+	struct tables t;
+
+	if (!b || !names || !find_tables(&t, region, 6))
+		return 0;
+#pragma clang loop unroll(disable)
+	for (int n = 0; n < BATCH; n++)
+		if (b->claimed[1] & 1U << n)
+			*(volatile half *)names_in(names, &b->noted[n]); /* as the sets: all at once */
+#pragma clang loop unroll(disable)
+	for (int n = 0; n < BATCH; n++) {
+		struct packet *e = &b->noted[n];
+
+		if (b->claimed[1] & 1U << n)
+			write_name(names, e, find_way(set_in(&t, e->set, 6), own_word(e, 6), 6));
+	}
+	return 0;
+}
+
 /* Notes which sets have got their first record, maybe, for the drain. */
 __noinline int mark_claimed(__u32 region)
 {
@@ -95,12 +116,14 @@ __noinline int mark_claimed(__u32 region)
 
 	if (!b)
 		return 0;
+	if (b->claimed[1])
+		name_claimed(region);
 #pragma clang loop unroll(disable)
 	for (int n = 0; n < BATCH; n++) {
 		if (b->claimed[0] & 1U << n)
-			mark_dirty(region, &b->noted[n], WORDS4);
+			mark_dirty(region, &b->noted[n], 4);
 		else if (b->claimed[1] & 1U << n)
-			mark_dirty(region, &b->noted[n], WORDS6);
+			mark_dirty(region, &b->noted[n], 6);
 	}
 	return 0;
 }
@@ -178,7 +201,7 @@ static __always_inline void count_others_of(__u32 region, struct batch *b, __u32
 				return;
 		}
 		b->others += e->volume;
-		if (e->listed)
+		if (is_ipv4(e, family) && e->listed)
 			count_listed(region, n);
 		if (raises(registers, is_ipv4(e, family) ? hash_of4(e) : hash_of6(e)))
 			sketch_other(region, n);
@@ -205,12 +228,12 @@ __noinline int sketch_others(__u32 region)
 static __always_inline __u64 place_crowded(const struct tables *t, struct batch *b, const struct packet *e, __u32 n,
 					   __u32 key, __u8 *registers)
 {
-	half *s = set_in(t, e->set, WORDS4), *r = find_record(s, e, own_word(e), WORDS4);
+	half *s = set_in(t, e->set, 4), *r = find_record(s, own_word(e, 4), 4);
 	int gone;
 
 	if (r)
-		return count_in(b, r, e, n, WORDS4);
-	gone = is_gone(s, e, WORDS4);
+		return count_in(b, r, e, n, 4);
+	gone = is_gone(s, e, 4);
 	if (gone || key_of(e) != key || e->listed) {
 		miss(b, gone ? n | GONE_ON : n);
 		return 0;

@@ -178,20 +178,20 @@ func TestCarriedRecordsComeFirst(t *testing.T) {
 		conversing := func(half int) (n, second, lost int) {
 			hot := r.hot(table, half)
 			for cpu := range r.cpus {
-				words := table.wordsOf(half*r.cpus+cpu, 0, table.sets)
-				for i := 0; i < len(words); i += table.stride {
-					rec := table.read(words, i)
+				region := half*r.cpus + cpu
+				for i := range table.sets * setWays {
+					rec := table.read(table.recordAt(region, 0) + i)
 					if rec.key&keyUsed == 0 || rec.kind() != classTCPOther {
 						continue
 					}
 					n++
 					hash := table.hash(&rec, r.seed)
 					first := table.first(hash, hot)
-					if first == i/table.stride/setWays {
+					if first == i/setWays {
 						continue
 					}
 					second++
-					if word, bit := table.goneBit(half*r.cpus+cpu, first, hash, &rec, r.seed); *word&bit == 0 {
+					if word, bit := table.goneBit(region, first, hash, &rec, r.seed); *word&bit == 0 {
 						lost++
 					}
 				}

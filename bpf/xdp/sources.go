@@ -2,15 +2,19 @@ package xdp
 
 import (
 	"math/bits"
+	"sync/atomic"
 	"unsafe"
 )
 
 // Of sources.h.
 const (
 	setWays     = 4
-	keyShift    = 32
-	goneOnShift = 48 // above the keys of a set: overflow.h
-	recordMask  = 1<<goneOnShift - 1
+	recordWords = 2
+	keyShift    = 32 // of IPv4
+	keyShift6   = 44
+	keyBits     = 16                        // above them: overflow.h
+	recordMask  = 1<<(keyShift+keyBits) - 1 // of the word of a record of IPv4
+	recordMask6 = 1<<(keyShift6+keyBits) - 1
 	keyUsed     = 1<<15 | 1<<13
 	keyRetired  = 1 << 14
 	keyMask     = 1<<16 - 1
@@ -43,25 +47,26 @@ const (
 	carryShare   = 4 // at most a quarter of a region's records
 )
 
-// sourceTable is the table of one family, as words: a record is its address with its key
-// above, or its address and then part of its hash with its key above, and its counts.
+// sourceTable is the table of one family, as words: a record is its address, or part of the
+// hash of that, with its key above; and its counts.
 type sourceTable struct {
 	family uint8
 	sets   int // per region, a power of two
-	stride int // words per record
-	keyAt  int // of them, the one with the key
 	words  []uint64
-	four   []set4 // words, if they are of IPv4
+	four   []set4   // words, if they are of IPv4
+	names  []names6 // whose the records of each set are, if they are of IPv6
 	dirty  []uint64
 	ages   [2][][]uint8   // by half, CPU and record: idle windows of a record that is carried over
 	needed [hotMemory]int // records of the last windows, the latest first
 }
 
-func newSourceTable[S any](family uint8, cpus, sets int, table []S, dirty []uint64) sourceTable {
-	n := int(unsafe.Sizeof(table[0])) / 8
+// names6 are the sources of a set of IPv6, as weirNames6 has them.
+type names6 [setWays][2]uint64
+
+func newSourceTable[S any](family uint8, cpus int, table []S, dirty []uint64, names []names6) sourceTable {
 	t := sourceTable{
-		family: family, sets: sets, stride: n / setWays, dirty: dirty,
-		words: unsafe.Slice((*uint64)(unsafe.Pointer(&table[0])), n*len(table)),
+		family: family, sets: len(table) / (2 * cpus), dirty: dirty, names: names,
+		words: unsafe.Slice((*uint64)(unsafe.Pointer(&table[0])), setWays*recordWords*len(table)),
 	}
 	for half := range t.ages {
 		t.ages[half] = make([][]uint8, cpus)
@@ -69,9 +74,7 @@ func newSourceTable[S any](family uint8, cpus, sets int, table []S, dirty []uint
 	for i := range t.needed {
 		t.needed[i] = hotStart*setWays*hotFull/100 - 1
 	}
-	if family == 6 {
-		t.keyAt = 2
-	} else {
+	if family == 4 {
 		t.four = unsafe.Slice((*set4)(unsafe.Pointer(&table[0])), len(table))
 	}
 	return t
@@ -91,7 +94,7 @@ func dirtyWords(sets int) int { return (sets + wordSets - 1) / wordSets }
 
 // wordsOf returns the words of n sets of a region, or as many as there are from first on.
 func (t *sourceTable) wordsOf(region, first, n int) []uint64 {
-	size := setWays * t.stride
+	const size = setWays * recordWords
 	return t.words[(region*t.sets+first)*size:][:min(n, t.sets-first)*size]
 }
 
@@ -100,21 +103,53 @@ func (t *sourceTable) sets4(region, first, n int) []set4 {
 	return t.four[region*t.sets+first:][:min(n, t.sets-first)]
 }
 
-// keyIn returns the key in a word that may have something else above it.
-func keyIn(word uint64) uint32 {
-	return uint32(word & recordMask >> keyShift)
+// namesOf returns the names of n sets of a region, or as many as there are from first on.
+func (t *sourceTable) namesOf(region, first, n int) []names6 {
+	return t.names[region*t.sets+first:][:min(n, t.sets-first)]
 }
 
-// read returns the record at a place in some of the table's words.
-func (t *sourceTable) read(words []uint64, i int) record {
-	r := record{key: keyIn(words[i+t.keyAt]), counts: words[i+t.stride-1]}
+// recordAt is the number of the first record of a set, of all in the table.
+func (t *sourceTable) recordAt(region, set int) int { return (region*t.sets + set) * setWays }
+
+// word returns the word of a record that it is found by; 0 if it is free.
+func (t *sourceTable) word(i int) *uint64 { return &t.words[i*recordWords] }
+
+func (t *sourceTable) counts(i int) *uint64 { return &t.words[i*recordWords+1] }
+
+// name returns the source of a record of IPv6.
+func (t *sourceTable) name(i int) *[2]uint64 { return &t.names[i/setWays][i%setWays] }
+
+// mask is of what a record's word has but for who went on from its set.
+func (t *sourceTable) mask() uint64 {
 	if t.family == 4 {
-		r.address[0] = words[i] & (1<<keyShift - 1)
-	} else {
-		r.key |= keyFamily6
-		r.address = [2]uint64{words[i], words[i+1]}
+		return recordMask
 	}
-	return r
+	return recordMask6
+}
+
+// keyIn returns the key in the word of a record of IPv4, above which there may be more.
+func keyIn(word uint64) uint32 { return uint32(word & recordMask >> keyShift) }
+
+func keyIn6(word uint64) uint32 { return uint32(word&recordMask6>>keyShift6) | keyFamily6 }
+
+// read returns a record.
+func (t *sourceTable) read(i int) record {
+	word, counts := *t.word(i), *t.counts(i)
+	if t.family == 4 {
+		return record{address: [2]uint64{word & (1<<keyShift - 1)}, key: keyIn(word), counts: counts}
+	}
+	return record{address: *t.name(i), key: keyIn6(word), counts: counts}
+}
+
+// write makes a free record this one, of which all is there once it is in use.
+func (t *sourceTable) write(i int, r *record, hash uint64) {
+	*t.counts(i) = r.counts
+	word := uint64(r.key)<<keyShift | r.address[0]
+	if t.family == 6 {
+		*t.name(i) = r.address
+		word = uint64(r.key&^keyFamily6)<<keyShift6 | hash>>(64-keyShift6)
+	}
+	atomic.StoreUint64(t.word(i), word)
 }
 
 // slotSalt is that of hash.h.
@@ -135,9 +170,11 @@ func (t *sourceTable) hash(r *record, seed uint64) uint64 {
 
 // hash6 is that of hash.h.
 func hash6(upper, lower, slot, seed uint64) uint64 {
-	upper += seed
-	upper ^= upper >> 32
-	return mix(upper*0x9fb21c651e98df25 ^ lower ^ slot<<56)
+	x := upper + seed
+	if lower != 0 {
+		x = mix(x) ^ lower
+	}
+	return mix(x ^ (slot+MaxSlots)<<56)
 }
 
 // first is the first of the two sets of the source with a hash, when so many are hot.
@@ -210,13 +247,12 @@ func (c *clearing) clearCarrying(block int, groups uint8) (kept uint8) {
 // clearSet empties one set and reports whether a record was kept. Those move to
 // the front: the program takes ways in order.
 func (c *clearing) clearSet(set int) bool {
-	words := c.wordsOf(c.region, set, 1)
-	kept := 0
+	first, kept := c.recordAt(c.region, set), 0
 	for way := range setWays {
-		if words[way*c.stride+c.keyAt] == 0 {
+		if *c.word(first + way) == 0 {
 			break
 		}
-		r := c.read(words, way*c.stride)
+		r := c.read(first + way)
 		if r.key&keyRetired != 0 || r.kind() != classTCPOther || c.left == 0 || r.packets() < carryPackets && r.counts > 0 {
 			continue
 		}
@@ -231,15 +267,24 @@ func (c *clearing) clearSet(set int) bool {
 			c.parked = append(c.parked, parked{r, c.cpu, idle})
 			continue
 		}
-		from, to := words[way*c.stride:(way+1)*c.stride], words[kept*c.stride:(kept+1)*c.stride]
-		copy(to, from)
-		to[c.keyAt] &= recordMask
-		to[c.stride-1] = 0
+		c.keep(first+way, first+kept)
 		*c.age(c.half, c.cpu, set, kept) = idle
 		kept++
 	}
-	clear(words[kept*c.stride:])
+	clear(c.wordsOf(c.region, set, 1)[kept*recordWords:])
 	return kept > 0
+}
+
+// keep moves a record to where another was, or is, with nothing counted. Whenever the process
+// dies, the records that are in use have their own names.
+func (t *sourceTable) keep(from, to int) {
+	word := *t.word(from) & t.mask()
+	if t.family == 6 && from != to {
+		atomic.StoreUint64(t.word(to), 0)
+		*t.name(to) = *t.name(from)
+	}
+	*t.counts(to) = 0
+	atomic.StoreUint64(t.word(to), word)
 }
 
 // isSecond reports whether a set is the second of a record in it.

@@ -53,11 +53,9 @@ struct source4 {
 	__u64 packets_bytes;
 };
 
-/* Of IPv6, part of the hash stands beside the key in place of the address. */
+/* Of IPv6, part of the hash stands below the key in place of the address. */
 struct source6 {
-	struct address address;
-	__u32 hash;
-	__u32 key;
+	__u64 hash_key;
 	__u64 packets_bytes;
 };
 
@@ -70,15 +68,20 @@ struct set6 {
 	struct source6 way[SET_WAYS];
 };
 
+/* The sources of their records. */
+struct names6 {
+	struct address of[SET_WAYS];
+};
+
 #define DIRTY_SETS 8  /* sets per bit of the maps of sets in use */
-#define BLOCK_SETS 64 /* neighbours: a page of memory, or two */
+#define BLOCK_SETS 64 /* neighbours: a page of memory */
 
 /* A packet waits to be counted in a cache line, which the parser fills in place. Its source
  * is the one that is counted then, and its other fields are:
  *
- *   listed  the way of the listed source that dropped it, plus one; or 0
- *   mark    what its record is found by beside the key: the source of IPv4, or part of the
- *           hash of one of IPv6
+ *   listed  of IPv4, the way of the listed source that dropped it, plus one; or 0
+ *   mark    of IPv4, what its record is found by beside the key: the source
+ *           (of IPv6, these two are the hash of the source, of which the upper 44 bits are that)
  *   what    the key of its record; above that, protocol and reason; and WHAT_IPV6
  *   set     where the set of its record begins in the region, in bytes */
 _Static_assert(sizeof(struct packet) == 64, "a packet is a line");

@@ -159,6 +159,14 @@ type weirListedCount struct {
 	Of [8]uint64
 }
 
+type weirNames6 struct {
+	_  structs.HostLayout
+	Of [4]struct {
+		_ structs.HostLayout
+		W [4]uint32
+	}
+}
+
 type weirOutcomes struct {
 	_        structs.HostLayout
 	ByReason [64]uint64
@@ -230,13 +238,8 @@ type weirSet4 struct {
 type weirSet6 struct {
 	_   structs.HostLayout
 	Way [4]struct {
-		_       structs.HostLayout
-		Address struct {
-			_ structs.HostLayout
-			W [4]uint32
-		}
-		Hash         uint32
-		Key          uint32
+		_            structs.HostLayout
+		HashKey      uint64
 		PacketsBytes uint64
 	}
 }
@@ -346,6 +349,7 @@ const (
 	weirMapListedCounts    = "listed_counts"
 	weirMapListedLeases    = "listed_leases"
 	weirMapMeters          = "meters"
+	weirMapNames6          = "names6"
 	weirMapPrefilter       = "prefilter"
 	weirMapPrefixes        = "prefixes"
 	weirMapSignatures      = "signatures"
@@ -367,10 +371,8 @@ const (
 	weirVarGroupOffLink    = "group_off_link"
 	weirVarPrefilterWords  = "prefilter_words"
 	weirVarSeed            = "seed"
-	weirVarSetBits4        = "set_bits4"
-	weirVarSetBits6        = "set_bits6"
-	weirVarSets4           = "sets4"
-	weirVarSets6           = "sets6"
+	weirVarSetBits         = "set_bits"
+	weirVarSets            = "sets"
 	weirVarSlotId          = "slot_id"
 	weirVarSlotSalt        = "slot_salt"
 	weirVarSlotValues      = "slot_values"
@@ -443,6 +445,7 @@ type weirMapSpecs struct {
 	ListedCounts    *ebpf.MapSpec `ebpf:"listed_counts"`
 	ListedLeases    *ebpf.MapSpec `ebpf:"listed_leases"`
 	Meters          *ebpf.MapSpec `ebpf:"meters"`
+	Names6          *ebpf.MapSpec `ebpf:"names6"`
 	Prefilter       *ebpf.MapSpec `ebpf:"prefilter"`
 	Prefixes        *ebpf.MapSpec `ebpf:"prefixes"`
 	Signatures      *ebpf.MapSpec `ebpf:"signatures"`
@@ -468,10 +471,8 @@ type weirVariableSpecs struct {
 	GroupOffLink   *ebpf.VariableSpec `ebpf:"group_off_link"`
 	PrefilterWords *ebpf.VariableSpec `ebpf:"prefilter_words"`
 	Seed           *ebpf.VariableSpec `ebpf:"seed"`
-	SetBits4       *ebpf.VariableSpec `ebpf:"set_bits4"`
-	SetBits6       *ebpf.VariableSpec `ebpf:"set_bits6"`
-	Sets4          *ebpf.VariableSpec `ebpf:"sets4"`
-	Sets6          *ebpf.VariableSpec `ebpf:"sets6"`
+	SetBits        *ebpf.VariableSpec `ebpf:"set_bits"`
+	Sets           *ebpf.VariableSpec `ebpf:"sets"`
 	SlotId         *ebpf.VariableSpec `ebpf:"slot_id"`
 	SlotSalt       *ebpf.VariableSpec `ebpf:"slot_salt"`
 	SlotValues     *ebpf.VariableSpec `ebpf:"slot_values"`
@@ -514,6 +515,7 @@ type weirMaps struct {
 	ListedCounts    *ebpf.Map `ebpf:"listed_counts"`
 	ListedLeases    *ebpf.Map `ebpf:"listed_leases"`
 	Meters          *ebpf.Map `ebpf:"meters"`
+	Names6          *ebpf.Map `ebpf:"names6"`
 	Prefilter       *ebpf.Map `ebpf:"prefilter"`
 	Prefixes        *ebpf.Map `ebpf:"prefixes"`
 	Signatures      *ebpf.Map `ebpf:"signatures"`
@@ -544,6 +546,7 @@ func (m *weirMaps) Close() error {
 		m.ListedCounts,
 		m.ListedLeases,
 		m.Meters,
+		m.Names6,
 		m.Prefilter,
 		m.Prefixes,
 		m.Signatures,
@@ -570,10 +573,8 @@ type weirVariables struct {
 	GroupOffLink   *ebpf.Variable `ebpf:"group_off_link"`
 	PrefilterWords *ebpf.Variable `ebpf:"prefilter_words"`
 	Seed           *ebpf.Variable `ebpf:"seed"`
-	SetBits4       *ebpf.Variable `ebpf:"set_bits4"`
-	SetBits6       *ebpf.Variable `ebpf:"set_bits6"`
-	Sets4          *ebpf.Variable `ebpf:"sets4"`
-	Sets6          *ebpf.Variable `ebpf:"sets6"`
+	SetBits        *ebpf.Variable `ebpf:"set_bits"`
+	Sets           *ebpf.Variable `ebpf:"sets"`
 	SlotId         *ebpf.Variable `ebpf:"slot_id"`
 	SlotSalt       *ebpf.Variable `ebpf:"slot_salt"`
 	SlotValues     *ebpf.Variable `ebpf:"slot_values"`

@@ -23,7 +23,7 @@ type Config struct {
 	Protected  []string      `desc:"prefixes never to block, besides own addresses, gateways, resolvers and brokers"`
 
 	IPv6SourcePrefix int    `envconfig:"IPV6_SOURCE_PREFIX" default:"64" desc:"64 or 128: what counts as one source among IPv6 addresses that are not on the link"`
-	SourceWays       int    `split_words:"true" default:"0" desc:"IPv4 records per CPU and window, a power of two up to 16,777,216; a source takes one per class of packets that it sends; 0: 1,048,576 shared among the CPUs, 64 MiB with those of IPv6"`
+	SourceWays       int    `split_words:"true" default:"0" desc:"records of sources per CPU and window, a power of two up to 16,777,216, and as many for IPv6; a source takes one per class of packets that it sends; 0: 1,048,576 shared among the CPUs, 96 MiB with those of IPv6"`
 	MaxSources       int    `split_words:"true" default:"131072" desc:"sources published per interface and window; the lightest beyond it are summed up"`
 	SourceLimit      uint64 `split_words:"true" default:"0" desc:"packets per second that any source may send, held in XDP without waiting for a decision; a NAT is one source; 0: no limit"`
 	MaxLeases        int    `split_words:"true" default:"131072" desc:"capacity of the filter; each lease takes some 220 bytes there and 250 in the probe, up to three times that while the topic is read"`

@@ -39,7 +39,9 @@ func Goals(r *results.Report) []results.Goal {
 	}
 	g.value(4, "packets of a flood of 16M sources unaccounted for", 0, cell{"exact", rowUncounted, columnFlood})
 	for _, row := range []string{rowSYN6, rowVLAN} {
-		g.ratio(5, row+" / IPv4, 100k sources", 1.15, cell{"frames", row, "100k"}, cell{"frames", rowSYN, "100k"})
+		for _, n := range []string{"100k", "1M"} {
+			g.ratio(5, row+" / IPv4, "+n+" sources", 1.15, cell{"frames", row, n}, cell{"frames", rowSYN, n})
+		}
 	}
 	for _, pair := range [][2]string{{rowTCX, rowNone}, {rowNative, rowXDPPass}} {
 		row := pairOf(pair[0], pair[1])
