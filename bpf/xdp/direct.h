@@ -73,7 +73,11 @@ static __always_inline half *direct_record(__u32 region, const struct batch *b, 
 	r = set_in(&t, first_set4(b, hash4), 4);
 	way = find_way(r, (__u64)(what & 0xffff) << KEY_SHIFT4 | e->src.w[0], 4);
 	r = (void *)r + way;
-	return way < SET_WAYS * RECORD && has_key(r) ? r : 0;
+	if (way >= SET_WAYS * RECORD || !has_key(r))
+		return 0;
+	if (!r)
+		__builtin_unreachable(); /* so that nobody asks again */
+	return r;
 }
 
 /* Notes the port pair of the packet that is next_of the buffer, in its set. */
@@ -109,9 +113,11 @@ static __always_inline void count_directly(__u32 region, struct batch *b, struct
 		if (all & FULL)
 			begin_run(region, RUN_DIRECT, b->filled / NOTED);
 	}
-	/* One in a few is looked at, in turns that the CPU can predict, as it could not if they
-	 * were by source; and whoever keeps step with them is not left out for long. */
-	if (!((b->turn++ + (b->known_at >> 6)) & (PAIRS_OF - 1)) &&
+	/* Only of UDP: what the rules ask of TCP is whether a source may be many, and that was
+	 * before it was listed; a record less for each is worth more. One in a few is looked at, in
+	 * turns that the CPU can predict, as it could not if they were by source; and whoever keeps
+	 * step with them is not left out for long. */
+	if (e->class == CLASS_UDP && !((b->turn++ + (b->known_at >> 6)) & (PAIRS_OF - 1)) &&
 	    unlikely(are_pairs_wanted(e, sum >> PACKETS_SHIFT, 1)))
 		note_direct_pair(region);
 }

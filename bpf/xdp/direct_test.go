@@ -440,3 +440,16 @@ func TestDirectPortPairs(t *testing.T) {
 		}
 	}
 }
+
+// TestDirectPairsAreOfUDP: a listed source of TCP takes one record, however much it sends.
+func TestDirectPairsAreOfUDP(t *testing.T) {
+	l := newLedger(t, Config{})
+	l.list(0, 1)
+	for i := range uint16(2000) {
+		l.send(0, ethernet(0x0800).ipv4("198.18.0.0", "198.51.100.1", 6, 0).tcp(1000+i, 80, flagSYN), classSYN)
+	}
+	w := l.drain()
+	if s := w.Sources.At(0); s.PortPairs != 0 || s.Dropped != 2000 {
+		t.Errorf("%d packets were dropped, with port pairs %#x, want 2000 and none", s.Dropped, s.PortPairs)
+	}
+}

@@ -92,7 +92,7 @@ static __always_inline struct totals *totals_of(__u32 region)
 /* Port pairs are noted from this packet on: the rules ask for 32 different ones, and a
  * flood of sources with a packet each must not fill the table twice. The rules ask of UDP;
  * of what else a source sends, and that is floods of SYN as well as scans, they are noted
- * once it sends so much that there cannot be many such sources. */
+ * once it sends so much that there cannot be many such sources; but see direct.h. */
 #define PAIRS_FROM 16
 #define PAIRS_FROM_OTHER 128
 #define PAIRS_OF 4 /* one in so many packets is looked at */
