@@ -54,18 +54,22 @@ func TestNothingWraps(t *testing.T) {
 	}
 }
 
-// TestPortPairs: many pairs of a source show as many bits, few as few.
+// TestPortPairs: many pairs of a source show as many bits, few as few; of both families.
 func TestPortPairs(t *testing.T) {
-	for _, c := range []struct{ pairs, least, most int }{{1, 1, 1}, {200, 50, 64}} {
-		r := newRig(t, Config{})
-		f := ethernet(0x0800).ipv4("203.0.113.9", "198.51.100.1", 17, 0).udp(1000, 53, 8)
-		for i := range 400 {
-			binary.BigEndian.PutUint16(f[34:], uint16(1000+i%c.pairs))
-			r.run(0, f, 1)
-		}
-		w := r.drain()
-		if n := bits.OnesCount64(w.Sources.At(0).PortPairs); n < c.least || n > c.most {
-			t.Errorf("%d pairs gave %d bits", c.pairs, n)
+	for _, f := range []frame{
+		ethernet(0x0800).ipv4("203.0.113.9", "198.51.100.1", 17, 0).udp(1000, 53, 8),
+		ethernet(0x86dd).ipv6("2001:db8:1::", "2001:db8::1", 17).udp(1000, 53, 8),
+	} {
+		for _, c := range []struct{ pairs, least, most int }{{1, 1, 1}, {200, 50, 64}} {
+			r := newRig(t, Config{})
+			for i := range 400 {
+				binary.BigEndian.PutUint16(f[len(f)-16:], uint16(1000+i%c.pairs))
+				r.run(0, f, 1)
+			}
+			w := r.drain()
+			if n := bits.OnesCount64(w.Sources.At(0).PortPairs); n < c.least || n > c.most || w.Sources.Len() != 1 {
+				t.Errorf("%d pairs of %d bytes of one source gave %d bits, and %d sources", c.pairs, len(f), n, w.Sources.Len())
+			}
 		}
 	}
 }

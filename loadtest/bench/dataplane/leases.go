@@ -19,6 +19,7 @@ import (
 const (
 	strangers        = 1 << 25
 	strangerPrefixes = 1 << 26
+	otherStrangers   = 1 << 27
 )
 
 // Rows and columns that goals speak of.
@@ -152,6 +153,7 @@ func leases(ctx context.Context, c Config) (tables []results.Experiment, err err
 		{row10k, exactLeases(strangers, exactFewLeases), []*bench{passing, listed10k}},
 		{row1M, exactLeases(strangers, exactAllLeases), []*bench{passing, listed1M}},
 		{rowPrefixes, prefixesOf(strangerPrefixes, prefixLeases), []*bench{passing}},
+		{"10k exact, of others", exactLeases(otherStrangers, exactFewLeases), []*bench{listed10k}},
 		{"10k exact, rate limits not reached", limits(strangers, exactFewLeases), []*bench{listed10k}},
 		{"256 signatures of the victim, other ports", signatures(xdp.MaxSignatures), []*bench{passing}},
 	} {
